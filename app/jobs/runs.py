@@ -1,0 +1,165 @@
+"""What becomes of a run once it is accepted: it is paused, resumed, cancelled as a whole, and one that is all or
+nothing is settled when its fate is clear. Its slots are counted down where its jobs end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import bindparam
+from sqlalchemy import select as select_columns
+from sqlmodel import col, select
+
+from app.catalog.failures import Code
+from app.core.errors import NotFound
+from app.core.events import Event, Topic
+from app.credits.ledger import Hold, post, void
+from app.jobs.accept import dispatch_task
+from app.jobs.cancel import cancel_many
+from app.jobs.endings import settle_task
+from app.jobs.events import RunCancelled, RunCompleted, RunFailed, RunPaused, RunResumed
+from app.jobs.lifecycle import RUN, UNFINISHED, JobStatus, RunStatus
+from app.jobs.model import Job, JobRow, RunRow
+from app.services import Services
+from app.store.advance import Moved, advance
+from app.store.columns import table
+from app.store.tasks import Task
+from app.store.write import Tx
+
+Settle = Callable[[Tx], None] | None
+
+_J = table(JobRow)
+_WAITING = select_columns(_J).where(_J.c.run == bindparam("the_run"), _J.c.status == JobStatus.QUEUED)
+
+
+async def find(services: Services, workspace: str, run: str) -> RunRow:
+    """The run, if it is this workspace's. Raises `NotFound`."""
+    async with services.db.read() as session:
+        row = await session.get(RunRow, run)
+    if row is None or row.workspace != workspace:
+        raise NotFound(f"There is no run {run[:40]!r} here.")
+    return row
+
+
+async def pause(services: Services, run: RunRow) -> None:
+    """Send no more of its jobs to fal; what is there already goes on. Raises `IllegalMove`."""
+    if run.status is not RunStatus.PAUSED:
+        await _move(services, run, RunStatus.PAUSED, RunPaused())
+
+
+async def resume(services: Services, run: RunRow) -> None:
+    """Go on with what is still queued. Raises `IllegalMove`."""
+    if run.status is RunStatus.RUNNING:
+        return
+    if run.status is not RunStatus.PAUSED:
+        raise RUN.refusal(run.status, RunStatus.RUNNING)
+
+    def resumed(tx: Tx) -> None:
+        advance(tx, RUN, RunRow, run.id, RunStatus.RUNNING, RunResumed(), topic_of_run(run))
+        # Looked up in here: a job that has come back to the queue meanwhile must not be overlooked.
+        for row in tx.execute(_WAITING, {"the_run": run.id}).mappings():
+            tx.spawn(dispatch_task(Job(**row)))
+
+    await _legally(services, run, RunStatus.RUNNING, resumed)
+
+
+async def cancel(services: Services, run: RunRow) -> None:
+    """Cancel the run and every job of it that has not ended. Raises `IllegalMove`.
+
+    The jobs are cancelled at once, and once more by a task, which makes up for a crash in between.
+    """
+
+    def cancelled(tx: Tx) -> None:
+        ended = {"finished_at": tx.now}
+        settle = _void(run, "cancelled")
+        advance(
+            tx, RUN, RunRow, run.id, RunStatus.CANCELLED, RunCancelled(), topic_of_run(run), values=ended, settle=settle
+        )
+        tx.spawn(settle_task(run.id, run.workspace))
+
+    if run.status is not RunStatus.CANCELLED:
+        await _legally(services, run, RunStatus.CANCELLED, cancelled)
+    await cancel_many(services, await _jobs(services, run, UNFINISHED), "run")
+
+
+async def settle_run(services: Services, task: Task) -> None:
+    """Pay or release an all_or_nothing run, once its fate is clear: stored by whichever job made it so. And end what is
+    left of a run that is over as a whole."""
+    async with services.db.read() as session:
+        run = await session.get_one(RunRow, task.payload["run"])
+    if run.status in (RunStatus.RUNNING, RunStatus.PAUSED):
+        await _settle_whole(services, run)
+    if run.status is not RunStatus.COMPLETED:
+        await cancel_many(services, await _jobs(services, run, UNFINISHED), "run")
+
+
+async def give_up(services: Services, id_: str, why: str) -> None:
+    """A run that could not be settled: nothing is charged, and what is left of it ends."""
+    async with services.db.read() as session:
+        run = await session.get_one(RunRow, id_)
+    if run.status not in (RunStatus.RUNNING, RunStatus.PAUSED):
+        return
+
+    def given_up(tx: Tx) -> None:
+        failed = RunFailed(job=None, code=Code.POISONED, detail=why)
+        values, settle = {"finished_at": tx.now}, _void(run, "failed")
+        advance(tx, RUN, RunRow, run.id, RunStatus.FAILED, failed, topic_of_run(run), values=values, settle=settle)
+
+    await services.db.write(given_up)
+    await cancel_many(services, await _jobs(services, run, UNFINISHED), "run")
+
+
+async def _settle_whole(services: Services, run: RunRow) -> None:
+    jobs = await _jobs(services, run, tuple(JobStatus))
+    bad = next((job for job in jobs if job.status in (JobStatus.FAILED, JobStatus.CANCELLED)), None)
+
+    def settled(tx: Tx) -> None:
+        ended = {"finished_at": tx.now}
+        if bad is None:
+            counts = {"total": run.total, "completed": run.completed, "failed": run.failed, "cancelled": run.cancelled}
+            done = RunCompleted(**counts)
+            paid = _post(run)
+            advance(tx, RUN, RunRow, run.id, RunStatus.COMPLETED, done, topic_of_run(run), values=ended, settle=paid)
+        else:
+            why = bad.error or {}
+            failed = RunFailed(job=bad.id, code=why.get("code", ""), detail=why.get("detail", ""))
+            given_back = _void(run, "failed")
+            advance(
+                tx, RUN, RunRow, run.id, RunStatus.FAILED, failed, topic_of_run(run), values=ended, settle=given_back
+            )
+
+    await services.db.write(settled)
+
+
+async def _move(services: Services, run: RunRow, to: RunStatus, event: Event) -> None:
+    await _legally(services, run, to, lambda tx: advance(tx, RUN, RunRow, run.id, to, event, topic_of_run(run)))
+
+
+async def _legally(services: Services, run: RunRow, to: RunStatus, work: Callable[[Tx], None]) -> None:
+    """Do it, or say from the state the run is in by now why it cannot be done."""
+    try:
+        await services.db.write(work)
+    except Moved:
+        raise RUN.refusal((await find(services, run.workspace, run.id)).status, to) from None
+
+
+async def _jobs(services: Services, run: RunRow, statuses: Sequence[JobStatus]) -> list[JobRow]:
+    async with services.db.read() as session:
+        wanted = select(JobRow).where(JobRow.run == run.id, col(JobRow.status).in_(statuses)).order_by(col(JobRow.slot))
+        return list((await session.exec(wanted)).all())
+
+
+def topic_of_run(run: RunRow) -> Topic:
+    return Topic(run.workspace, run=run.id, workflow=run.workflow)
+
+
+def hold_of(run: RunRow) -> Hold:
+    """What an all_or_nothing run has put by for all of its jobs."""
+    return Hold(str(run.hold), run.workspace, run.credits_held, run.id)
+
+
+def _post(run: RunRow) -> Settle:
+    return (lambda tx: post(tx, hold_of(run), run.credits_held, topic_of_run(run))) if run.hold else None
+
+
+def _void(run: RunRow, reason: str) -> Settle:
+    return (lambda tx: void(tx, hold_of(run), reason, topic_of_run(run))) if run.hold else None

@@ -1,0 +1,1 @@
+"""fal.ai: its queue, models, webhooks, files and platform API."""

@@ -1,0 +1,1 @@
+"""The pictures: drawn, edited, and recognised again. Knows nothing of fal or HTTP."""

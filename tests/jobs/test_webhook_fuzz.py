@@ -1,0 +1,231 @@
+"""Genuine letters, changed at random in every part, judged by the door and by a second reader written apart from it:
+both let the same ones in (promises T7). And a flood of forgeries beside good letters. About 15 s."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nacl.signing import SigningKey
+
+from tests.home import Home, Waiting
+from tests.little_fal import STRANGER, USER, Letter
+from tests.running import SECRET
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OTHERS_KEY = SigningKey(b"o" * 32)
+TRIES = settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def waiting(home: Home) -> Waiting:
+    return await home.submitted()
+
+
+# --- the second reader ---
+
+
+def genuine(letter: Letter, waiting: Waiting, key: SigningKey, now: float) -> str:
+    """`yes`, `stale` or `no`, from `fal.md` 2.3 and the design alone."""
+    found = re.fullmatch(r"/api/webhooks/fal/(att_[0-9a-z]+)/([0-9a-f]+)\.([0-9a-f]{32})", letter.path)
+    if found is None or found[1] != waiting.attempt:
+        return "no"
+    secret = hmac.digest(SECRET.encode(), b"darkroom:webhooks", "sha256")
+    ours = hashlib.sha256(secret).hexdigest()[:8], hmac.digest(secret, found[1].encode(), "sha256").hex()[:32]
+    if (found[2], found[3]) != ours or len(letter.body) > 1_000_000:
+        return "no"
+    said = {}
+    for name in ("request-id", "user-id", "timestamp", "signature"):
+        values = [value for header, value in letter.pairs if header == b"x-fal-webhook-" + name.encode()]
+        if len(values) != 1:
+            return "no"
+        said[name] = values[0]
+    if said["user-id"] != USER.encode() or not re.fullmatch(rb"[0-9]{1,12}", said["timestamp"]):
+        return "no"
+    if not re.fullmatch(rb"[A-Za-z0-9_-]{1,100}", said["request-id"]):
+        return "no"
+    message = [said["request-id"], said["user-id"], said["timestamp"], hashlib.sha256(letter.body).hexdigest().encode()]
+    if not re.fullmatch(rb"[0-9a-fA-F]{128}", said["signature"]) or not _signed(said["signature"], message, key):
+        return "no"
+    if abs(now - int(said["timestamp"])) > 300:
+        return "stale"
+    return "yes" if _about(letter.body, said["request-id"].decode("latin-1")) else "no"
+
+
+def _signed(signature: bytes, message: list[bytes], key: SigningKey) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes(key.verify_key)).verify(
+            bytes.fromhex(signature.decode()), b"\n".join(message)
+        )
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _about(body: bytes, named: str) -> bool:
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) != len(pairs):
+            raise ValueError("twice")
+        return dict(pairs)
+
+    try:
+        said = json.loads(body.decode(), object_pairs_hook=members, parse_constant=lambda _: 1 / 0)
+    except (ValueError, ZeroDivisionError):
+        return False
+    request_id = said.get("request_id") if isinstance(said, dict) else None
+    if not isinstance(request_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", request_id):
+        return False
+    return named in (request_id, said.get("gateway_request_id"))
+
+
+# --- letters ---
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> dict[str, Any]:
+    """What is wrong before it is signed, and what is done to it afterwards. Often nothing."""
+    often = st.sampled_from
+    return {
+        "user": draw(often([USER, USER, USER, USER, STRANGER, USER.upper(), ""])),
+        "key": draw(often([None, None, None, None, OTHERS_KEY])),
+        "at": draw(often([0, 0, 0, -200, 200, -290, 290, -310, 310, -(10**6), 10**6])),
+        "body": draw(often([None, None, None, None, b"", b"{}", b"[]", b"\xff", b"[" * 70, b'{"a":1,"a":1}'])),
+        "about": draw(often([None, None, None, "gw", "another", "../x"])),
+        "after": draw(st.lists(_tampering(), max_size=2)) if draw(st.booleans()) else [],
+    }
+
+
+def _tampering() -> st.SearchStrategy[tuple[str, Any]]:
+    names = st.sampled_from(["request-id", "user-id", "timestamp", "signature"])
+    text = st.one_of(st.binary(max_size=20), st.from_regex(rb"[0-9+_ ]{1,14}", fullmatch=True))
+    return st.one_of(
+        st.tuples(st.just("header"), st.tuples(names, text)),
+        st.tuples(st.just("drop"), names),
+        st.tuples(st.just("repeat"), names),
+        st.tuples(st.just("flip"), st.tuples(names, st.integers(0, 1023))),
+        st.tuples(st.just("flip body"), st.integers(0, 4095)),
+        st.tuples(st.just("cut body"), st.integers(0, 4095)),
+        st.tuples(st.just("path"), st.tuples(st.integers(18, 90), st.sampled_from("0aA_./%~"))),
+        st.tuples(st.just("upper"), st.just("signature")),
+        st.tuples(st.just("pad"), st.tuples(names, st.sampled_from([b" ", b"\t", b"\n", b"\0", b"0"]))),
+    )
+
+
+def _tampered(letter: Letter, kind: str, what: Any) -> Letter:
+    headers = {name.decode(): value for name, value in letter.pairs}
+    full = f"x-fal-webhook-{what[0] if isinstance(what, tuple) else what}"
+    value = headers.get(full, b"")
+    path, body = letter.path, letter.body
+    done: dict[str, Callable[[], Letter]] = {
+        "header": lambda: letter.with_header(full, what[1]),
+        "drop": lambda: replace(letter, pairs=letter.without(full)),
+        "repeat": lambda: replace(letter, pairs=[*letter.pairs, (full.encode(), value)]),
+        "flip": lambda: letter.with_header(full, _flipped(value, what[1])),
+        "flip body": lambda: replace(letter, body=_flipped(body, what)),
+        "cut body": lambda: replace(letter, body=body[:what]),
+        "path": lambda: replace(letter, path=path[: what[0]] + what[1] + path[what[0] + 1 :]),
+        "upper": lambda: letter.with_header(full, value.upper()),
+        "pad": lambda: letter.with_header(full, value + what[1]),
+    }
+    return done[kind]()
+
+
+def _flipped(text: bytes, bit: int) -> bytes:
+    if not text:
+        return b"\1"
+    place = bit // 8 % len(text)
+    return text[:place] + bytes([text[place] ^ (1 << bit % 8)]) + text[place + 1 :]
+
+
+seen: dict[str, int] = {"yes": 0, "stale": 0, "no": 0}
+
+
+@TRIES
+@given(wrong=changes())
+async def test_two_readers_let_the_same_letters_in(home: Home, waiting: Waiting, wrong: dict[str, Any]) -> None:
+    home.services.standing.keys_asked_at = home.services.clock.monotonic() if home.services.standing.keys else None
+    payload = {**home.fal.payload(waiting.request_id), "gateway_request_id": "gw"}
+    before_signing = {name: wrong[name] for name in ("user", "key", "at", "body", "about")}
+    letter = home.letter(waiting, payload=payload, **before_signing)
+    for kind, what in wrong["after"]:
+        letter = _tampered(letter, kind, what)
+    kept = len(home.rows("SELECT id FROM deliveries"))
+
+    began = time.perf_counter()
+    answer = await home.send(letter)
+    took = time.perf_counter() - began
+
+    expected = genuine(letter, waiting, home.fal.keys[-1], time.time())
+    seen[expected] += 1
+    if expected == "yes":
+        assert (answer.status_code, answer.text in {"accepted", "repeated"}) == (200, True), answer.text
+    elif expected == "stale":
+        assert (answer.status_code, answer.text) == (200, "stale")
+    else:
+        assert 400 <= answer.status_code < 500, (answer.status_code, answer.text)
+        assert len(home.rows("SELECT id FROM deliveries")) == kept
+    assert took < 2
+
+
+async def test_letters_of_every_kind_were_tried(home: Home) -> None:
+    assert home
+    assert min(seen.values()) >= 20, seen
+
+
+async def test_a_flood_of_forgeries_leaves_good_letters_quick(home: Home) -> None:
+    """Ten forgeries arrive with each good letter, on the same loop; the good ones alone are timed."""
+    waiting = await home.submitted()
+    stranger = home.letter(waiting, user=STRANGER)
+    mis_tagged = Letter(stranger.path[:-3] + "000", stranger.pairs, stranger.body)
+
+    async def good(number: int) -> float:
+        letter = home.letter(waiting, at=-number)
+        began = time.perf_counter()
+        assert await _knock(home, letter) == 200
+        return time.perf_counter() - began
+
+    alone = [await good(number) for number in range(60)]
+    flooded = []
+    for number in range(60, 120):
+        found = await asyncio.gather(*(_knock(home, f) for f in [stranger, mis_tagged] * 5), good(number))
+        assert found[:10] == [403, 404] * 5
+        flooded.append(found[10])
+    ratio = statistics.median(flooded) / statistics.median(alone)
+    print(f"good letters: {statistics.median(alone) * 1e3:.1f} ms alone, {ratio:.2f} times that in a flood")
+    assert ratio < 5, (alone, flooded)
+
+
+async def _knock(home: Home, letter: Letter) -> int:
+    """Without a client, whose own work would be most of what is measured."""
+    scope = {"type": "http", "method": "POST", "path": letter.path, "query_string": b"", "headers": letter.pairs}
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": letter.body}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await home.app(scope, receive, send)
+    return int(said[0]["status"])
