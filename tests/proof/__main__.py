@@ -26,6 +26,7 @@ from tests.proof.restore_drill import prove_restore_drill
 from tests.proof.scoreboard import Effort, Proof, Score, render
 from tests.proof.simulation import prove_simulation
 from tests.proof.sweep import prove_sweep
+from tests.proof.synced import prove_synced
 from tests.proof.upgrade import prove_upgrade
 
 PROOFS: Mapping[str, Proof] = {
@@ -40,6 +41,7 @@ PROOFS: Mapping[str, Proof] = {
     "outages": prove_outages,
     "disk": prove_disk,
     "clocks": prove_clocks,
+    "synced": prove_synced,
     "upgrade": prove_upgrade,
     "restore_drill": prove_restore_drill,
 }
