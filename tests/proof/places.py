@@ -18,6 +18,8 @@ _LOOKS = (
 """What changes nothing anywhere."""
 _SURE = 3
 """What is passed so often in one life is passed at least once in another."""
+_ALWAYS_IN = {"Provider.listed": "unheard", "reconcile.searched": "unheard"}
+"""Points that a slow answer of fal leads any workload past, however often, and the one that cannot miss them."""
 _TICKING = ("Bus.", "runner.", "lifespan.", "housekeeping.", "sweep.")
 """Points that are passed by the clock or with every write, whatever the workload does."""
 
@@ -43,11 +45,14 @@ def sample(passed: dict[str, Counter[str]]) -> list[Place]:
     for point in sorted({point for points in passed.values() for point in points}):
         if point.startswith(_LOOKS) and point.endswith(":before"):
             continue
-        often = max(points[point] for points in passed.values())
-        enough = min(often, _SURE)
-        workload = next(workload for workload, points in passed.items() if points[point] >= enough)
+        workload = _ALWAYS_IN.get(point.rpartition(":")[0]) or _shortest_sure(point, passed)
         places.append(Place(workload, point, 1))
     return places
+
+
+def _shortest_sure(point: str, passed: dict[str, Counter[str]]) -> str:
+    enough = min(max(points[point] for points in passed.values()), _SURE)
+    return next(workload for workload, points in passed.items() if points[point] >= enough)
 
 
 def whole(passed: dict[str, Counter[str]]) -> list[Place]:

@@ -51,8 +51,7 @@ def swept(name: str, here: Ward, places: Sequence[Place]) -> Score:
     deaths = list(here.all_die(places))
     wrong = [f"{death.place}: {words}" for death in deaths for words in death.wrong]
     fired = {death.place.point for death in deaths if death.died}
-    unsure = NOT_REACHED.keys() | {"Provider.listed", "reconcile.searched"}  # only when no webhook was quicker
-    sure = {place.point for place in places if not place.then and place.point.rpartition(":")[0] not in unsure}
+    sure = {place.point for place in places if not place.then and place.point.rpartition(":")[0] not in NOT_REACHED}
     wrong += [f"nobody died at {point}" for point in sorted(sure - fired)]
     counts = {
         "lives": len(deaths),

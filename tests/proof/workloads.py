@@ -78,6 +78,11 @@ def single(client: Client) -> None:
     client.until("jobs", client.job("a lighthouse"))
 
 
+def unheard(client: Client) -> None:
+    """Taken by fal without an answer, and nobody is told when it is done: only fal's list knows of it."""
+    client.until("jobs", client.job("a buoy [[chaos:answer_cut]] [[chaos:lost]]"))
+
+
 def ten(client: Client) -> None:
     """A run of ten, each with a trouble of its own."""
     faults = ("lost", "early", "null_payload", "stale", "truncated", "storm_429", "tampered")
@@ -141,7 +146,7 @@ def people(client: Client) -> None:
     client.ask("GET", "/deliveries")
 
 
-WORKLOADS: dict[str, Workload] = {each.__name__: each for each in (single, people, upload, moves, cancel, ten)}
+WORKLOADS: dict[str, Workload] = {each.__name__: each for each in (single, people, upload, unheard, moves, cancel, ten)}
 """The shortest first."""
 
 
