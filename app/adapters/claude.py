@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from app.core.errors import Unavailable
 from app.ports import Picture, Question, Reply
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _WORTH_REPEATING = {408, 409, 429}
 _LONGEST_PAUSE = 4.0
+_CHECK_DEADLINE = 10.0
 _SHAPELESS = (
     ValueError,
     TypeError,
@@ -41,6 +43,20 @@ class ClaudeVision:
         began = time.monotonic()
         reply = await _Call(client, self._model, question).reply()
         return replace(reply, seconds=time.monotonic() - began)
+
+    async def check(self) -> None:
+        """Asks what the model is: nothing is generated, so nothing is paid."""
+        client = await self._opened()
+        where = f"""Claude at {str(client.base_url).rstrip("/")}"""
+        try:
+            async with asyncio.timeout(_CHECK_DEADLINE):
+                model = await client.models.retrieve(self._model)
+        except Exception as e:
+            raise Unavailable(_why_not(e, where, self._model)) from e
+        if getattr(model, "type", None) != "model":  # the SDK does not insist on the shape of an answer
+            raise Unavailable(f"{where} does not answer as Claude does.")
+        if model.lifecycle == "retired":
+            raise Unavailable(f"{self._model} is retired: Claude answers no more questions under that name.")
 
     async def close(self) -> None:
         if self._client is not None:
@@ -166,6 +182,19 @@ def _pause(state: RetryCallState) -> float:
         return min(float(asked["retry-after"]), _LONGEST_PAUSE)
     except (KeyError, ValueError):
         return wait_random_exponential(multiplier=0.25, max=_LONGEST_PAUSE)(state)
+
+
+def _why_not(error: Exception, where: str, model: str) -> str:
+    import anthropic
+
+    match error:
+        case TimeoutError() | anthropic.APITimeoutError():
+            return f"{where} did not answer within {_CHECK_DEADLINE:g} s."
+        case anthropic.AuthenticationError() | anthropic.PermissionDeniedError():
+            return f"{where} does not take the key: {_said(error)}"
+        case anthropic.NotFoundError():
+            return f"{where} knows no model {model}: {_said(error)}"
+    return f"{where} is away: {_said(error)}"
 
 
 def _said(error: BaseException | None) -> str:

@@ -24,15 +24,18 @@ def doctor(
         yes: Do not ask before --live.
         webhook: With --live: a public https address that leads to port 8099 of this machine, to see how fal calls.
     """
-    from app.commands.examination import examine
+    from app.commands.examination import examine, tell_of_settings
     from app.commands.loop import run
     from app.commands.probing import agreed, probe
     from app.commands.worlds import WORLDS, chosen, tell
-    from app.settings import read_settings
+    from app.settings import SettingsError, read_settings
 
-    settings = read_settings(data=data)
-    if settings.fal_key is None or settings.data.name in WORLDS:
-        settings = chosen(settings)
+    try:
+        settings = read_settings(data=data)
+        if settings.fal_key is None or settings.data.name in WORLDS:
+            settings = chosen(settings)
+    except SettingsError as wrong:
+        return tell_of_settings(wrong, as_json=json)
     tell(settings)
     code = run(examine(settings, as_json=json))
     if not live or code:

@@ -21,7 +21,7 @@ from app.commands.folders import blocked
 from app.commands.worlds import DATABASE
 from app.core.errors import Problem
 from app.services import Services
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.store.schema import check_schema
 from app.wiring import services_of
 
@@ -54,10 +54,23 @@ Look = Callable[[Settings, Services], Awaitable[Finding | str]]
 
 async def examine(settings: Settings, *, as_json: bool) -> int:
     """Print what was found; 1 when something fails."""
-    findings = [Finding("settings", "ok", f"They fit together; this is the {settings.world} world.")]
-    async with _services(settings) as services:
-        for name, (look, do) in LOOKS.items():
-            findings.append(await _found(name, look(settings, services), do))
+    try:
+        async with _services(settings) as services:
+            findings = [Finding("settings", "ok", f"They fit together; this is the {settings.world} world.")]
+            for name, (look, do) in LOOKS.items():
+                findings.append(await _found(name, look(settings, services), do))
+    except SettingsError as wrong:
+        return tell_of_settings(wrong, as_json=as_json)
+    return _tell(findings, as_json=as_json)
+
+
+def tell_of_settings(wrong: SettingsError, *, as_json: bool) -> int:
+    """The one finding there can be while the settings cannot be used."""
+    do = "Set it right and ask again: nothing else was looked at."
+    return _tell([Finding("settings", "fails", str(wrong), do)], as_json=as_json)
+
+
+def _tell(findings: list[Finding], *, as_json: bool) -> int:
     fails = [finding for finding in findings if finding.state == "fails"]
     if as_json:
         print(json.dumps({"ok": not fails, "findings": [asdict(finding) for finding in findings]}, indent=1))
@@ -176,14 +189,15 @@ async def _fal(settings: Settings, services: Services) -> str:
     return f"{settings.fal_url or 'fal.ai'} takes the key"
 
 
-async def _claude(settings: Settings, _services: Services) -> Finding | str:
+async def _claude(settings: Settings, services: Services) -> Finding | str:
     if settings.anthropic_api_key is None:
         if settings.world == "sandbox":
             says = "ANTHROPIC_API_KEY is not set: `darkroom dev` has its sandbox look at pictures, `serve` nobody."
             return Finding("claude", "note", says, "Nothing for `darkroom dev`; else ANTHROPIC_BASE_URL and _API_KEY.")
         says = "ANTHROPIC_API_KEY is not set: nobody looks at pictures; all else works."
         return Finding("claude", "note", says, "Make a key at https://console.anthropic.com, if you want that.")
-    return f"{settings.claude_model}, at {settings.anthropic_base_url or 'Anthropic'}"
+    await services.vision.check()
+    return f"{settings.claude_model} at {settings.anthropic_base_url or 'Anthropic'} takes the key"
 
 
 async def _webhooks(settings: Settings, _services: Services) -> Finding | str:
@@ -240,7 +254,7 @@ LOOKS: dict[str, tuple[Look, str]] = {
     "migrations": (_migrations, "darkroom migrate"),
     "storage": (_storage, "Look at DARKROOM_STORAGE_URL and the DARKROOM_S3_ variables."),
     "fal": (_fal, "Look at FAL_KEY, and at the balance at https://fal.ai/dashboard."),
-    "claude": (_claude, "Look at ANTHROPIC_API_KEY."),
+    "claude": (_claude, "Look at ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL and DARKROOM_CLAUDE_MODEL."),
     "webhooks": (_webhooks, "Look at DARKROOM_PUBLIC_URL."),
     "clock": (_clock, "Look at the network."),
     "nudges": (_nudges, "Look at DARKROOM_REDIS_URL, and whether the server runs. All works without it, only later."),

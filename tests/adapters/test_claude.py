@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.adapters.claude import ClaudeVision
+from app.core.errors import Unavailable
 from app.ports import Picture, Question, Reply
 from tests.adapters.raw_fal import RawFal, Script, answer, hangs_up, never_answers, says
 
@@ -108,6 +109,56 @@ async def test_nothing_a_server_does_is_an_exception_or_outlasts_the_deadline(
     assert 1 <= len(posts) <= most_posts
     assert reply.seconds < 2
     assert "secret-key" not in repr(reply)
+
+
+MODEL = {
+    "id": "claude-test",
+    "type": "model",
+    "display_name": "Claude Test",
+    "created_at": "2026-02-04T00:00:00Z",
+    "lifecycle": "active",
+}
+
+
+async def _checked(script: Script) -> list[bytes]:
+    async with RawFal(script).open() as server:
+        vision = ClaudeVision("secret-key", model="claude-test", base_url=server.url)
+        try:
+            await vision.check()
+        finally:
+            await vision.close()
+        return server.posts
+
+
+async def test_a_check_asks_for_the_model_and_nothing_else() -> None:
+    [asked] = await _checked(_says(MODEL))
+
+    assert asked.startswith(b"GET /v1/models/claude-test HTTP/1.1\r\n")
+    assert b"secret-key" in asked
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (_says({"type": "error"}, "401 Unauthorized"), "does not take the key"),
+        (_says({"type": "error"}, "403 Forbidden"), "does not take the key"),
+        (_says({"type": "error"}, "404 Not Found"), "knows no model claude-test"),
+        (_says({"type": "error"}, "529 Overloaded"), "is away"),
+        (_says(MODEL | {"lifecycle": "retired"}), "is retired"),
+        (_says({"object": "list"}), "does not answer as Claude does"),
+        (says(answer("200 OK", b"<html>", Content_Type="text/html")), "does not answer as Claude does"),
+        (says(answer("200 OK", b"{no JSON", Content_Type="application/json")), "is away"),
+        (hangs_up, "is away"),
+        (never_answers, "did not answer within"),
+    ],
+)
+async def test_a_check_says_why_not(script: Script, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.adapters.claude._CHECK_DEADLINE", 0.7)
+
+    with pytest.raises(Unavailable, match=why) as said:
+        await _checked(script)
+
+    assert "secret-key" not in said.value.detail
 
 
 async def test_nobody_there_is_away() -> None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.contracts.redis_server import redis_at_hand
 from tests.running import ROOT, clean_environment, free_port, running, schema_of_its_own
 
@@ -83,8 +85,58 @@ def test_a_redis_is_reached_or_it_is_said_that_it_is_not(tmp_path: Path) -> None
         assert "secret" not in away.stdout + away.stderr
 
 
-def test_wrong_settings_are_told_without_a_traceback(tmp_path: Path) -> None:
-    ran = doctor({"DARKROOM_DATA": str(tmp_path), "DARKROOM_TIME_FACTOR": "3"})
-    assert ran.returncode == 2
-    assert "DARKROOM_FAL_URL" in ran.stderr
-    assert "Traceback" not in ran.stderr
+def test_claude_is_asked_and_not_believed(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        ours = {name: value for name, value in service.environment.items() if name.startswith("DARKROOM")}
+        ours["ANTHROPIC_BASE_URL"] = ours["DARKROOM_FAL_URL"]
+
+        def claude(**changes: str) -> dict[str, str]:
+            return findings(doctor(ours | changes, "--json"))["claude"]
+
+        assert claude()["state"] == "note"
+        well = claude(ANTHROPIC_API_KEY="any")
+        assert (well["state"], well["says"]) == (
+            "ok",
+            f"claude-sonnet-5-5 at {ours['ANTHROPIC_BASE_URL']} takes the key",
+        )
+        refused = claude(ANTHROPIC_API_KEY="bad")
+        assert refused["state"] == "fails"
+        assert "does not take the key" in refused["says"]
+        assert "ANTHROPIC_API_KEY" in refused["do"]
+        misnamed = claude(ANTHROPIC_API_KEY="any", DARKROOM_CLAUDE_MODEL="gpt-9")
+        assert misnamed["state"] == "fails"
+        assert "knows no model gpt-9" in misnamed["says"]
+        nowhere = claude(ANTHROPIC_API_KEY="any", ANTHROPIC_BASE_URL=f"http://127.0.0.1:{free_port()}")
+        assert nowhere["state"] == "fails"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"DARKROOM_TIME_FACTOR": "3"}, "DARKROOM_FAL_URL"),
+        ({"PORT": "many"}, "PORT"),
+        ({"DARKROOM_DATABASE_URL": "postgresql://nobody@127.0.0.1/none"}, "DARKROOM_SECRET"),
+    ],
+)
+def test_wrong_settings_are_a_finding(tmp_path: Path, wrong: Mapping[str, str], named: str) -> None:
+    environment = {"DARKROOM_DATA": str(tmp_path), **wrong}
+    told = doctor(environment)
+    assert told.returncode == 1
+    assert told.stdout.startswith("fails  settings")
+    ran = doctor(environment, "--json")
+    assert ran.returncode == 1
+    assert json.loads(ran.stdout)["ok"] is False
+    [finding] = findings(ran).values()
+    assert (finding["name"], finding["state"]) == ("settings", "fails")
+    assert named in finding["says"]
+    assert finding["do"]
+    assert "Traceback" not in ran.stderr + told.stderr
+
+
+def test_two_worlds_and_no_word_which_is_a_finding(tmp_path: Path) -> None:
+    for world in ("sandbox", "real"):
+        (tmp_path / world).mkdir()
+        (tmp_path / world / "darkroom.db").touch()
+    ran = doctor({"DARKROOM_DATA": str(tmp_path)}, "--json")
+    assert ran.returncode == 1
+    assert "two worlds" in findings(ran)["settings"]["says"]

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from app.adapters.claude import ClaudeVision
+from app.adapters.no_vision import NoVision
+from app.core.errors import Unavailable
 from app.ports import Picture, Question, Vision
 from tests.sandbox.conftest import Sandbox, launch
 
@@ -100,6 +102,22 @@ async def test_what_passes_is_waited_for_within_the_deadline(vision: Vision, wor
     assert (await vision.ask(_question(f"Look again. [[{word}]]"))).outcome == "answered"
 
 
+async def test_a_check_asks_nothing_that_is_paid(sandbox: Sandbox, vision: Vision) -> None:
+    before = sandbox.log("summary")["counters"].get("claude.answered", 0)
+
+    await vision.check()
+
+    assert sandbox.log("summary")["counters"].get("claude.answered", 0) == before
+
+
+async def test_without_a_key_there_is_nobody() -> None:
+    nobody: Vision = NoVision()
+
+    assert (await nobody.ask(_question("Look."))).outcome == "away"
+    with pytest.raises(Unavailable, match="ANTHROPIC_API_KEY"):
+        await nobody.check()
+
+
 async def test_a_wrong_key_is_not_tried_twice(sandbox: Sandbox) -> None:
     stranger = ClaudeVision("bad", model="claude-sonnet-5", base_url=sandbox.url)
     before = sandbox.log("summary")["counters"].get("claude.refused.401", 0)
@@ -109,4 +127,7 @@ async def test_a_wrong_key_is_not_tried_twice(sandbox: Sandbox) -> None:
     assert reply.outcome == "away"
     assert "Authentication" in reply.detail
     assert sandbox.log("summary")["counters"]["claude.refused.401"] == before + 1
+    with pytest.raises(Unavailable, match="does not take the key"):
+        await stranger.check()
+    assert sandbox.log("summary")["counters"]["claude.refused.401"] == before + 2
     await stranger.close()

@@ -148,6 +148,23 @@ def test_every_unhappy_end_can_be_asked_for(sandbox: Any, claude: anthropic.Anth
         _ask(claude, "x", _picture(b"no picture"))
 
 
+def test_a_model_is_told_of_by_its_name(claude: anthropic.Anthropic, sandbox: Any) -> None:
+    told = claude.models.retrieve(MODEL)
+    with pytest.raises(anthropic.NotFoundError) as unknown:
+        claude.models.retrieve("gpt-9")
+    with pytest.raises(anthropic.AuthenticationError):
+        claude.with_options(api_key="bad").models.retrieve(MODEL)
+
+    assert (told.type, told.id, told.lifecycle) == ("model", MODEL, "active")
+    assert unknown.value.body == {
+        "type": "error",
+        "error": {"type": "not_found_error", "message": "model: gpt-9"},
+        "request_id": unknown.value.request_id,
+    }
+    priced = httpx.get(f"{sandbox.url}/v1/models/pricing", trust_env=False, verify=False)
+    assert "Authentication" in priced.json()["detail"], "fal's address, not a model of Claude's"
+
+
 def test_both_key_headers_are_taken_and_none_is_refused(sandbox: Any) -> None:
     body = {"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
 

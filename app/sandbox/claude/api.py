@@ -1,4 +1,5 @@
-"""Claude's Messages API, as far as a caller with pictures and schemas needs it. It looks at what it is given.
+"""Claude's Messages API, as far as a caller with pictures and schemas needs it, and what it tells of a model. It looks
+at what it is given.
 
 Words in the text ask for an outcome, as at fal: see MEANINGS. The header `X-Sandbox-Claude: word` does the same.
 """
@@ -67,20 +68,28 @@ class ClaudeApi:
     asked: Counter[str] = field(default_factory=Counter)
 
     def routes(self) -> list[Route]:
-        return [Route("/v1/messages", self.messages, methods=["POST"])]
+        return [
+            Route("/v1/messages", self.messages, methods=["POST"]),
+            Route("/v1/models/{model}", self.model, methods=["GET"]),
+        ]
+
+    async def model(self, request: Request) -> Response:
+        request_id = _request_id()
+        try:
+            _check_key(request)
+            body = _described(request.path_params["model"])
+        except Refused as problem:
+            return self._refused(problem, request_id)
+        return JSONResponse(body, headers={"request-id": request_id})
 
     async def messages(self, request: Request) -> Response:
-        request_id = f"req_{uuid.uuid4().hex[:24]}"
+        request_id = _request_id()
         try:
             _check_key(request)
             question = await self._read(request)
             body = await self._answer(question)
         except Refused as problem:
-            error = {"type": problem.kind, "message": str(problem)}
-            body, status = {"type": "error", "error": error, "request_id": request_id}, problem.status
-            self.log.count(f"claude.refused.{status}")
-            extra = {"retry-after": "1"} if status == 429 else {}
-            return JSONResponse(body, status, {"request-id": request_id, **extra})
+            return self._refused(problem, request_id)
         self.log.count("claude.answered")
         self.log.add(
             "questions",
@@ -93,6 +102,13 @@ class ClaudeApi:
             **{name: body["usage"][name] for name in ("input_tokens", "output_tokens")},
         )
         return JSONResponse(body, headers={"request-id": request_id})
+
+    def _refused(self, problem: Refused, request_id: str) -> Response:
+        error = {"type": problem.kind, "message": str(problem)}
+        self.log.count(f"claude.refused.{problem.status}")
+        extra = {"retry-after": "1"} if problem.status == 429 else {}
+        body = {"type": "error", "error": error, "request_id": request_id}
+        return JSONResponse(body, problem.status, {"request-id": request_id, **extra})
 
     async def _read(self, request: Request) -> Question:
         try:
@@ -170,6 +186,29 @@ class ClaudeApi:
                 self.asked[f"{word}:{question.text}"] += 1
                 if self.asked[f"{word}:{question.text}"] <= spells.number(question.words[word], float("inf")):
                     raise Refused(*error)
+
+
+def _request_id() -> str:
+    return f"req_{uuid.uuid4().hex[:24]}"
+
+
+def _described(model: str) -> dict[str, Any]:
+    """Whoever is asked for here is there, as long as the name is one of Claude's."""
+    if not model.startswith("claude-"):
+        raise Refused(404, "not_found_error", f"model: {model}")
+    return {
+        "type": "model",
+        "id": model,
+        "display_name": model.replace("-", " ").title(),
+        "created_at": "1970-01-01T00:00:00Z",  # what Claude says where it is not known
+        "lifecycle": "active",
+        "deprecated_at": None,
+        "retires_at": None,
+        "line": None,
+        "capabilities": None,
+        "max_input_tokens": None,
+        "max_tokens": None,
+    }
 
 
 def _check_key(request: Request) -> None:
