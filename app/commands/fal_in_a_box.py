@@ -46,9 +46,10 @@ class Box:
             self._port_file.write_text(str(self._facts["port"]))
         return self._facts
 
-    @property
-    def gone(self) -> bool:
-        return self._process is None or self._process.poll() is not None
+    def wait(self) -> None:
+        """Until its process has ended, however that comes about."""
+        if self._process is not None:
+            self._process.wait()
 
     def _introduced(self) -> dict[str, Any]:
         assert self._process

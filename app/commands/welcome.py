@@ -6,6 +6,8 @@ import asyncio
 import json
 import shlex
 import signal
+from contextlib import suppress
+from threading import Thread
 
 from app.accounts.development import DEVELOPMENT
 from app.accounts.page import signin_link
@@ -27,22 +29,16 @@ async def develop(settings: Settings, box: Box | None = None, notes: tuple[str, 
     """Serve until told to stop, or until the sandbox is gone."""
     await _bring_up_to_date(settings)
     listener = listen(HOST, settings.port)
-    watching: asyncio.Task[None] | None = None
     address = KeptAddress()
 
     async def ready(life: Life) -> None:
-        nonlocal watching
         if box is not None:
-            watching = asyncio.get_running_loop().create_task(_stop_with(box))
+            Thread(target=_stop_with, args=(box, asyncio.get_running_loop()), daemon=True).start()
         await address.keep(life)
         await _welcome(life, notes)
 
-    try:
-        with address:
-            return await serve(settings, listener, ready)
-    finally:
-        if watching is not None:
-            watching.cancel()
+    with address:
+        return await serve(settings, listener, ready)
 
 
 async def _bring_up_to_date(settings: Settings) -> None:
@@ -90,8 +86,13 @@ async def _welcome(life: Life, notes: tuple[str, ...]) -> None:
     )
 
 
-async def _stop_with(box: Box) -> None:
-    while not box.gone:  # noqa: ASYNC110  # somebody else's loop reaps our children, so there is no event
-        await asyncio.sleep(1)
+def _stop_with(box: Box, loop: asyncio.AbstractEventLoop) -> None:
+    """In a thread of its own, since the operating system tells of a child's end only to those who wait for it."""
+    box.wait()
+    with suppress(RuntimeError):  # we ended first, and so ended it: there is no loop any more
+        loop.call_soon_threadsafe(_end_too)
+
+
+def _end_too() -> None:
     print("The sandbox has ended, so this ends too.", flush=True)
     signal.raise_signal(signal.SIGTERM)
