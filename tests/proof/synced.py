@@ -13,15 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nacl.signing import SigningKey
-
 from tests.bench import letters
 from tests.bench.load import load
-from tests.bench.row_http import our_attempts
-from tests.bench.servers import Server, endow, key_set
+from tests.proof.letterbox import letterbox
 from tests.proof.planted import bugs, copy_tree
 from tests.proof.scoreboard import Effort, Score
-from tests.running import ROOT, Sandbox, running
+from tests.running import ROOT
 from tests.system_calls import followed, why_not
 
 ACCEPT, DOOR = "/api/v1/jobs", "/api/webhooks/fal/"
@@ -70,26 +67,13 @@ def prove_synced(effort: Effort, folder: Path) -> Iterator[Score]:
 
 def _answered(code: Path, folder: Path, count: int) -> list[Answer]:
     """So many jobs and so many completions, one after the other: whatever is written belongs to what was asked."""
-    signer = SigningKey.generate()
-    folder.mkdir(parents=True)
-    extra = {"DARKROOM_RUNNER": "none", "DARKROOM_FAL_USER_ID": letters.USER}
-    with (
-        key_set(signer) as port,
-        running(folder, sandbox=Sandbox([], {}, folder / "fal.log", port=port), start=False, **extra) as service,  # type: ignore[arg-type]
-    ):
-        assert service.settings
-        service.code = code
-        endow(service.settings.database)
-        service.start()
-        assert service.process
-        server = Server(service.process.pid, service.port, service.settings.database, service.key, service)
-        attempts = our_attempts(server, count)
-        trace = folder / "calls"
-        with followed(server.pid, _CALLS, trace):
-            jobs = [letters.job(ACCEPT, service.key)] * count
-            said = load(service.port, jobs, 1, _PATIENCE, again=False).statuses
-            completions = [letters.completion(a.path, a.request_id, signer) for a in attempts]
-            said += load(service.port, completions, 1, _PATIENCE, again=False).statuses
+    trace = folder / "calls"
+    with letterbox(folder, count, code=code) as box:
+        assert box.service.process
+        with followed(box.service.process.pid, _CALLS, trace):
+            port = box.service.port
+            said = load(port, [letters.job(ACCEPT, box.service.key)] * count, 1, _PATIENCE, again=False).statuses
+            said += load(port, [box.letter(a) for a in box.waiting], 1, _PATIENCE, again=False).statuses
     assert said == Counter({202: count, 200: count}), said
     with trace.open(errors="replace") as lines:
         answers = [answer for answer in in_order(lines) if answer.path.startswith((ACCEPT, DOOR))]
