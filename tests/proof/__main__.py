@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.proof.clocks import prove_clocks
 from tests.proof.disk import prove_disk
+from tests.proof.door import prove_door
 from tests.proof.kills import prove_kills
 from tests.proof.many import prove_many
 from tests.proof.modelling import prove_model
@@ -42,6 +43,7 @@ PROOFS: Mapping[str, Proof] = {
     "disk": prove_disk,
     "clocks": prove_clocks,
     "synced": prove_synced,
+    "door": prove_door,
     "upgrade": prove_upgrade,
     "restore_drill": prove_restore_drill,
 }
