@@ -63,7 +63,15 @@ class Rules:
     upload_max_pixels: int = 40_000_000
     uploads_per_request: int = 20
     transfer_tries: int = 8
-    """A failed download or upload never buys a new generation; after these tries the job fails and says so."""
+    """So many answers that say no, and the job fails and says so: a failed transfer never buys a new generation. While
+    nobody answers, it is time that counts."""
+    files_fetched_within: float = 12 * 3600.0
+    """While fal does not give the files of a picture that is paid for, its job waits this long: twice as long as for
+    the picture itself, but no longer, since somebody waits and credits are held."""
+    files_kept: float = 3 * 86400.0
+    """fal is asked to keep a result's files for so long (by itself it may keep them for a week, fal.md 1.9). While our
+    own storage is away, a job waits until then: its picture is paid for and still there, and a weekend is covered.
+    Afterwards nothing is left to be stored."""
     url_lifetime: float = 3600.0
     """Seconds a signed address we give out works."""
     reference_lifetime: float = 3600.0

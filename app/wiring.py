@@ -10,6 +10,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def services_of(settings: Settings, base_url: str, features: tuple[Feature, ...]
         db=db,
         hub=Hub(db.read, clock, rules),
         streams=Streams(rules, dice, partial(_count_stream, metrics)),
-        provider=failpoints.watch("Provider", _provider(settings)),
+        provider=failpoints.watch("Provider", _provider(settings, rules)),
         vision=failpoints.watch("Vision", _vision(settings)),
         blobs=failpoints.watch("Blobs", _blobs(settings, secret, clock)),
         fetcher=failpoints.watch("Fetcher", GuardedFetcher(result_origin=settings.fal_url)),
@@ -191,7 +192,7 @@ def _engine(settings: Settings, hooks: Hooks) -> Engine:
     return PostgresEngine(make_url(settings.database), hooks)
 
 
-def _provider(settings: Settings) -> Provider:
+def _provider(settings: Settings, rules: Rules) -> Provider:
     from app.adapters.fal import FalProvider
 
     key = settings.fal_key.get_secret_value() if settings.fal_key else SANDBOX_KEY if settings.fal_url else None
@@ -200,7 +201,7 @@ def _provider(settings: Settings) -> Provider:
             "FAL_KEY is not set, so nobody can make pictures. Set it to a key of fal.ai, or use the sandbox: "
             "`darkroom dev` starts one, DARKROOM_FAL_URL names one."
         )
-    return FalProvider(key, origin=settings.fal_url)
+    return FalProvider(key, origin=settings.fal_url, files_kept=timedelta(seconds=rules.files_kept))
 
 
 def _provider_origin(settings: Settings) -> str:

@@ -57,8 +57,9 @@ class Letter:
 class LittleFal:
     """`publish` shapes the key set; `away` makes it unavailable; `asked` counts who wanted it. A cleared `answering`
     holds submissions back after they were taken. `sent` is the size of the picture that was fetched last.
-    `refusing` is the status with which the gateway turns everybody away, if it does. `listing` is its list of requests,
-    of which every page leads to another one unless `listing_ends`."""
+    `refusing` is the status with which the gateway turns everybody away, if it does, and `losing` the one with which
+    files are refused. `listing` is its list of requests, of which every page leads to another one unless
+    `listing_ends`."""
 
     keys: list[SigningKey] = field(default_factory=lambda: [SigningKey.generate()])
     publish: Publish = published
@@ -69,6 +70,7 @@ class LittleFal:
     url: str = ""
     sent: int = 0
     refusing: int = 0
+    losing: int = 0
     listing: list[dict[str, Any]] = field(default_factory=list)
     listing_ends: bool = True
 
@@ -142,6 +144,8 @@ class LittleFal:
         return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
 
     async def _file(self, _: Request) -> Response:
+        if self.losing:
+            return Response(status_code=self.losing)
         out = io.BytesIO()
         Image.new("RGB", (64, 64), "teal").save(out, "PNG")
         self.sent = len(out.getvalue())

@@ -85,8 +85,8 @@ def _call_back(tx: Tx, attempt: AttemptRow) -> None:
 
 
 async def sweep_deadlines(services: Services, _task: Task) -> None:
-    """Cancel what has not ended within its deadline. What is paid for already and only has to be stored is waited for,
-    and so is what a person has paused."""
+    """Cancel what has not ended within its deadline. What is paid for already and only has to be stored is waited for
+    (`waiting.py` says how long), and so is what a person has paused."""
     paused = select(RunRow.id).where(RunRow.status == RunStatus.PAUSED)
     waits = and_(col(JobRow.status) == JobStatus.QUEUED, col(JobRow.run).in_(paused), col(JobRow.run).is_not(None))
     overdue = (

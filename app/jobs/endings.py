@@ -114,7 +114,7 @@ def _end(
     values: Mapping[str, Any],
     only: Mapping[str, Any] | None = None,
 ) -> None:
-    ended = {"finished_at": tx.now, **values}
+    ended = {"finished_at": tx.now, "waiting": None, **values}
     if job.status is JobStatus.QUEUED:
         ended["note"] = None  # it said what the job waits for
     advance(tx, JOB, JobRow, job.id, status, event, topic_of(job), values=ended, only=only, settle=settle)

@@ -1,9 +1,8 @@
 """Stage 5 of the line: fal's files become ours, and the job is completed and paid, in one write after all of them are
 stored.
 
-A transfer that breaks is tried again by itself, never by buying another generation: for as long as the job may last
-when somebody is away, a few times when the answer is no. Each output has one possible asset id, so doing the work twice
-changes nothing.
+A transfer that breaks is tried again by itself, never by buying another generation; `waiting` says for how long. Each
+output has one possible asset id, so doing the work twice changes nothing.
 """
 
 from __future__ import annotations
@@ -14,22 +13,19 @@ from typing import Any
 from app.assets.keep import NewAsset, insert_asset, keep, output_id, scratch_folder
 from app.assets.model import AssetKind, AssetRow, Provenance
 from app.assets.names import without_addresses
-from app.assets.pieces import NotAPicture
 from app.catalog.failures import Code
 from app.core.errors import Problem
-from app.jobs import attempts
-from app.jobs.accept import topic_of
+from app.jobs import attempts, waiting
 from app.jobs.endings import complete, count_ended, fail
-from app.jobs.events import Notice
 from app.jobs.lifecycle import JobStatus
 from app.jobs.model import AttemptRow, JobRow
+from app.jobs.waiting import Whose
 from app.ports import FetchFailed, FetchRefused
 from app.services import Services
 from app.store.tasks import Task
 from app.store.write import Tx
 
-_PATIENT = 6
-"""Tries that are only put off count no further than this, so that enough are left for those that fail."""
+_DIRECTION = {Whose.FAL: "in", Whose.STORAGE: "stored"}
 
 
 async def mirror(services: Services, task: Task) -> None:
@@ -45,9 +41,11 @@ async def mirror(services: Services, task: Task) -> None:
         except FetchRefused as error:
             lost.append(str(error))
         except (FetchFailed, Problem) as error:
-            tries = _tries_after(services, task, error)
-            if tries is not None:
-                return await _later(services, task, job, error, tries)
+            trouble = waiting.trouble_of(error)
+            services.metrics.count("transfer_failures_total", direction=_DIRECTION[trouble.whose])
+            wait = waiting.wait_for(services, task, job, trouble)
+            if not waiting.is_over(services, attempt, wait):
+                return await waiting.put_off(services, task, job, wait)
             lost.append(str(error))
     await services.db.write(lambda tx: _stored(tx, task, job, kept, lost))
     if kept:
@@ -86,42 +84,6 @@ def _provenance(job: JobRow, attempt: AttemptRow) -> Provenance:
         micro_usd=attempt.cost_micro_usd,
         latency=(attempt.ended_at - since).total_seconds() if attempt.ended_at else None,
     )
-
-
-def _tries_after(services: Services, task: Task, error: FetchFailed | Problem) -> int | None:
-    """How many tries there have been when this one is put off; None: enough of them."""
-    if not isinstance(error, FetchFailed | NotAPicture) and not error.retryable:
-        raise error
-    services.metrics.count("transfer_failures_total", direction="in" if isinstance(error, FetchFailed) else "stored")
-    if _somebody_is_away(error):
-        return min(task.tries + 1, _PATIENT)
-    return task.tries + 1 if task.tries + 1 < services.rules.transfer_tries else None
-
-
-def _somebody_is_away(error: FetchFailed | Problem) -> bool:
-    """Whether it says nothing about the file: nobody answered, or somebody who is not well."""
-    if isinstance(error, Problem):
-        return error.retryable
-    return error.status in {0, 408, 425, 429} or error.status >= 500
-
-
-async def _later(services: Services, task: Task, job: JobRow, error: FetchFailed | Problem, tries: int) -> None:
-    """Whoever watches the job is told once when it waits for our storage: the pictures are there and paid for."""
-    due_at = services.clock.after(min(2.0**task.tries, 60.0) * services.random.uniform(0.5, 1.5))
-    storage_is_away = isinstance(error, Problem) and error.retryable
-
-    def put_off(tx: Tx) -> None:
-        if storage_is_away and task.tries == 0:
-            tx.record(_waiting(str(error)), topic_of(job))
-        tx.again(task, due_at, tries=tries, error=str(error))
-
-    await services.db.write(put_off)
-
-
-def _waiting(why: str) -> Notice:
-    detail = f"{why} They are stored as soon as that is possible."
-    title = "The pictures wait for storage"
-    return Notice(level="warning", code="storage-away", title=title, detail=detail, step="storing")
 
 
 def _stored(tx: Tx, task: Task, job: JobRow, kept: list[AssetRow], lost: list[str]) -> None:

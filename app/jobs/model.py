@@ -58,6 +58,8 @@ class Job(Row):
     credits_posted: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     outputs: list[dict[str, Any]] | None = Field(default=None, sa_column=json_column(nullable=True))
     note: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    waiting: dict[str, str] | None = Field(default=None, sa_column=json_column(nullable=True))
+    """What it waits for while it is stored, and since when (`waiting.py`)."""
     progress: dict[str, Any] | None = Field(default=None, sa_column=json_column(nullable=True))
     error: dict[str, Any] | None = Field(default=None, sa_column=json_column(nullable=True))
     created_at: datetime
