@@ -156,7 +156,7 @@ def job_view(base: str, job: Job, assets: Sequence[AssetView] = (), seq: int | N
         progress=_progress(job),
         assets=list(assets),
         error=_error(job),
-        note=job.note,
+        note=_note(job),
         credits=JobCredits(held=0 if job.finished_at else job.credits_held, posted=job.credits_posted),
         seed=job.seed,
         metadata=job.meta,
@@ -168,6 +168,11 @@ def job_view(base: str, job: Job, assets: Sequence[AssetView] = (), seq: int | N
         urls=urls(base, "jobs", job.id),
         seq=seq,
     )
+
+
+def _note(job: Job) -> str | None:
+    said = (job.note, job.waiting["note"] if job.waiting else None)
+    return " ".join(filter(None, said)) or None
 
 
 def _error(job: Job) -> JobError | None:

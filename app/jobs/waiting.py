@@ -42,6 +42,23 @@ class Whose(StrEnum):
     STORAGE = "storage"
 
 
+_WORDS = {
+    Whose.FAL: (
+        "files-away",
+        "The pictures cannot be fetched yet",
+        "Waiting for fal's files",
+        "They are made, and fetched as soon as that is possible; nothing is bought again.",
+    ),
+    Whose.STORAGE: (
+        "storage-away",
+        "The pictures wait for storage",
+        "Waiting for our storage",
+        "They are stored as soon as that is possible.",
+    ),
+}
+"""The notice's code and title, the beginning of the job's note, and what is promised."""
+
+
 @dataclass(frozen=True)
 class Trouble:
     """Why a picture is not ours yet. `away` when that says nothing about the picture: nobody answered, or somebody who
@@ -110,14 +127,12 @@ async def put_off(services: Services, task: Task, job: JobRow, wait: Wait) -> No
 
 
 def _begin(tx: Tx, job: JobRow, wait: Wait) -> None:
-    known = {"whose": wait.trouble.whose, "since": wait.since.isoformat()}
-    still = tx.execute(_BEGINS, {"the_id": job.id, "w": known, "at": tx.now}).rowcount
-    if still and wait.trouble.whose is Whose.STORAGE:
-        detail = f"{wait.trouble.detail} They are stored as soon as that is possible."
-        title = "The pictures wait for storage"
-        tx.record(
-            Notice(level="warning", code="storage-away", title=title, detail=detail, step="storing"), topic_of(job)
-        )
+    trouble, (code, title, waits, promise) = wait.trouble, _WORDS[wait.trouble.whose]
+    note = f"{waits}, since {wait.since:%Y-%m-%d %H:%M} UTC: {trouble.detail}"
+    known = {"whose": str(trouble.whose), "since": wait.since.isoformat(), "note": note}
+    if tx.execute(_BEGINS, {"the_id": job.id, "w": known, "at": tx.now}).rowcount:
+        detail = f"{trouble.detail} {promise}"
+        tx.record(Notice(level="warning", code=code, title=title, detail=detail, step="storing"), topic_of(job))
 
 
 def _lasted(services: Services, since: datetime) -> float:

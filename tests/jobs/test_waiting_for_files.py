@@ -3,10 +3,13 @@ ever: in the end it has failed and what was held for it is given back."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from tests.home import Home, home_in
 from tests.waiting import until
@@ -65,10 +68,46 @@ async def test_an_answer_that_is_no_is_believed_after_a_few_times(tmp_path: Path
         assert await _given_back(home, job) == ("failed", "picture-lost")
 
 
-async def _made(home: Home) -> str:
-    """A job whose pictures are made, after the first try to fetch them."""
+async def test_the_owner_is_told_once_in_each_wait_and_the_note_says_what_for(tmp_path: Path) -> None:
+    async with home_in(tmp_path) as home:
+        home.fal.losing = 503
+        job = await _made(home)
+        await _later(home, 60)
+        assert (_told(home, job), await _note(home, job)) == (["files-away"], "Waiting for fal's files, since ")
+        home.fal.losing = 0
+        with _storage_away(home):
+            await _later(home, 60)
+            await _later(home, 60)
+        told = ["files-away", "storage-away"]
+        assert (_told(home, job), await _note(home, job)) == (told, "Waiting for our storage, since ")
+        await _later(home, 60)
+        assert home.job(job)["status"] == "completed"
+        assert (_told(home, job), await _note(home, job)) == (told, "")
+
+
+async def test_what_is_to_be_known_of_the_pictures_stays_beside_what_they_wait_for(tmp_path: Path) -> None:
+    async with home_in(tmp_path) as home:
+        home.fal.losing = 503
+        job = await _made(home, images=2, has_nsfw_concepts=[False, True])
+        async with home.client() as web:
+            note = (await web.get(f"/api/v1/jobs/{job}")).json()["note"]
+        assert "blacked out 1 of 2 pictures" in note
+        assert "Waiting for fal's files" in note
+        home.fal.losing = 0
+        await _later(home, 60)
+        assert home.job(job)["status"] == "completed"
+        async with home.client() as web:
+            note = (await web.get(f"/api/v1/jobs/{job}")).json()["note"]
+        assert "blacked out 1 of 2 pictures" in note
+        assert "Waiting" not in note
+
+
+async def _made(home: Home, *, images: int = 1, **said: Any) -> str:
+    """A job whose pictures are made, after the first try to fetch them. What is `said` joins fal's payload."""
     waiting = await home.submitted()
-    assert (await home.send(home.letter(waiting))).status_code == 200
+    payload = home.fal.payload(waiting.request_id)
+    payload["payload"] |= {"images": payload["payload"]["images"] * images, **said}
+    assert (await home.send(home.letter(waiting, payload=payload))).status_code == 200
     async with home.working():
         await until(lambda: home.job(waiting.job)["status"] == "storing")
         await until(lambda: home.rows("SELECT 1 FROM tasks WHERE kind = 'jobs.mirror' AND last_error IS NOT NULL"))
@@ -80,6 +119,18 @@ async def _later(home: Home, seconds: float) -> None:
     home.services.clock.agree_with(home.services.clock.now() + timedelta(seconds=seconds))
     async with home.working():
         pass
+
+
+def _told(home: Home, job: str) -> list[str]:
+    rows = home.rows("SELECT data FROM events WHERE job = ? AND type = 'notice' ORDER BY seq", job)
+    return [json.loads(row["data"])["code"] for row in rows]
+
+
+async def _note(home: Home, job: str) -> str:
+    """As its owner reads it, up to the time in it."""
+    async with home.client() as web:
+        note: str = (await web.get(f"/api/v1/jobs/{job}")).json()["note"] or ""
+    return note[: re.search(r"\d|$", note).start()]  # type: ignore[union-attr]  # it finds the end at the latest
 
 
 def _tries(home: Home) -> int:

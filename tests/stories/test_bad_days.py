@@ -135,7 +135,9 @@ def fal_answers_500_for_an_hour(folder: Path) -> None:
         _not_ready(desk.client, "provider")
         desk.until(under_way, "storing")  # the webhook came, its files cannot be fetched
         until_blocking(lambda: 'darkroom_away{what="provider"} 1.0' in desk.client.get("/metrics").text, within=20)
-        assert {e["data"]["code"] for e in desk.events(types="notice")} == {"answer-lost"}
+        told = {"answer-lost", "files-away"}
+        until_blocking(lambda: {e["data"]["code"] for e in desk.events(types="notice")} == told)
+        assert desk.job(under_way["id"])["note"].startswith("Waiting for fal's files, since ")
         until_blocking(lambda: datetime.now(UTC) - began > timedelta(hours=1) / speed, within=60)
         _told(service, "provider-away")
         assert {desk.job(job["id"])["status"] for job in waiting} == {"submitting"}
