@@ -1,10 +1,10 @@
 // The wall: one card per job, newest first. State is kept as the API tells it; what changed is drawn once per frame.
 
 import { Away, ask, newKey } from './api.js';
-import { facts, stub } from './facts.js';
-import { showFrames } from './frames.js';
+import { showCard, showTime } from './card.js';
+import { stub } from './facts.js';
 import { Older } from './older.js';
-import { cameToNothing, clock, duration, progressWords, shortened, statusWords, unmarked } from './words.js';
+import { shortened, statusWords } from './words.js';
 
 const MOST = 60;
 const MOST_UNFINISHED = 200;
@@ -243,69 +243,17 @@ export class Cards {
   }
 
   #show(job) {
-    const { view, li } = job;
-    const legal = this.setting.statuses[view.status];
-    const find = (name) => li.querySelector(name);
-    const put = (name, words) => {
-      const place = find(name);
-      if (place.textContent !== words) place.textContent = words;
-      place.hidden = !words;
-    };
-    li.dataset.status = view.status;
-    put('h3', view.input.prompt || view.model);
-    find('h3').title = view.input.prompt ?? '';
-    find('.status .words').textContent = statusWords(view.status);
-    this.#time(job);
-    this.#progress(job, legal.final);
-    find('.failure').hidden = !view.error || view.status === 'completed';
-    put('.failure strong', view.error?.title ?? '');
-    put('.failure p', unmarked(view.error?.detail ?? ''));
-    put('.note', view.note ?? '');
-    put('.trouble', job.trouble ?? '');
-    find('.facts').replaceChildren(...facts(view, legal).map((words) => textItem(words)));
-    const button = (name, wanted) => { find(name).hidden = !wanted; find(name).disabled = Boolean(job.busy); };
-    button('.cancel', legal.cancel);
-    button('.retry', legal.retry);
-    button('.reuse', view.assets.some((asset) => asset.url));
-    if (document.activeElement?.hidden && li.contains(document.activeElement)) find('.follow').focus();
-    if (job.unspoken && !job.loading && !this.#asked.has(job)) {
-      job.unspoken = false;
-      this.hooks.speak(`${statusWords(view.status)}: ${this.name(view.id)}`);
-    }
-    showFrames(find('.frames'), view, job.looks);
+    showCard(job, this.setting.statuses[job.view.status], this.#now());
+    if (!job.unspoken || job.loading || this.#asked.has(job)) return;
+    job.unspoken = false;
+    this.hooks.speak(`${statusWords(job.view.status)}: ${this.name(job.view.id)}`);
   }
 
-  #progress({ li, view, waits }, final) {
-    const box = li.querySelector('.progress');
-    box.hidden = final;
-    if (final) return;
-    const bar = box.querySelector('progress');
-    const percent = view.progress?.percent;
-    if (percent == null) bar.removeAttribute('value');
-    else bar.value = percent;
-    bar.setAttribute('aria-label', `Progress of ${shortened(view.input.prompt ?? view.model, 60)}`);
-    const words = waits && view.status === 'queued'
-      ? `${cameToNothing(waits)} It is tried again.`
-      : progressWords(view.progress ?? {});
-    box.querySelector('.hint').textContent = words;
-  }
-
-  #time({ li, view }) {
-    const end = view.finished_at ? Date.parse(view.finished_at) : Date.now() + this.#offset;
-    const words = duration((end - Date.parse(view.created_at)) / 1000);
-    const time = li.querySelector('.took');
-    if (time.textContent === words) return;
-    time.textContent = words;
-    time.title = `asked for at ${clock(view.created_at)}`;
+  #now() {
+    return Date.now() + this.#offset;
   }
 
   #tick() {
-    for (const job of this.#jobs.values()) if (!job.view.finished_at) this.#time(job);
+    for (const job of this.#jobs.values()) if (!job.view.finished_at) showTime(job, this.#now());
   }
-}
-
-function textItem(words) {
-  const li = document.createElement('li');
-  li.textContent = words;
-  return li;
 }
