@@ -106,3 +106,11 @@ def test_the_page_says_what_the_code_says(page: str) -> None:
 def test_every_block_stands_in_a_page() -> None:
     pages = "".join((ROOT / page).read_text() for page in ("README.md", "app/README.md"))
     assert {m["name"] for m in BLOCK.finditer(pages)} == BLOCKS.keys()
+
+
+def test_the_map_of_the_house_has_every_room() -> None:
+    text = (ROOT / "app/README.md").read_text()
+    [house] = re.findall(r"^## The house\n.*?^```\n(.*?)^```\n", text, re.DOTALL | re.MULTILINE)
+    rooms = {name for line in house.splitlines() for name in re.findall(r"\w+", re.match(r"(.*\S) {2,}", line)[1])}  # type: ignore[index]
+    there = {path.stem for path in (ROOT / "app").glob("[a-z]*") if path.is_dir() or path.suffix == ".py"}
+    assert rooms - {"workflows"} == there - {"workflows"}
