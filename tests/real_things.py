@@ -92,7 +92,7 @@ class Things:
             yield cls(
                 desk,
                 {
-                    **_run(desk),
+                    **_run_with_a_failure(desk),
                     "job": job["id"],
                     "owner": job["id"],
                     "asset": asset["id"],
@@ -111,8 +111,12 @@ class Things:
         real = {**self.lasting, **ANEW.get(label, _nothing)(self.desk)}
         for place in (case.path_parameters, case.query):
             place.update({name: real[name] for name in place.keys() & real.keys()})
+        self.give_meaning_to(case)
+
+    def give_meaning_to(self, case: schemathesis.Case[Any]) -> None:
+        """What fits its schema, but would be refused for what it means, becomes something to take."""
         if isinstance(case.body, dict):
-            case.body.update(self._meant(label, case.media_type))
+            case.body.update(self._meant(case.operation.label, case.media_type))
 
     def _meant(self, label: str, media_type: str | None) -> dict[str, Any]:
         order = self.desk.request(not_before=LATER, reference_images=[])

@@ -17,15 +17,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import booleans
 from openapi_spec_validator import validate
-from schemathesis import CheckFunction, GenerationMode
+from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.routing import Mount, Route, Router
 
 from app.catalog.failures import FAILURES
 from app.core.errors import Problem, every_problem
-from app.core.principal import Scope
 from app.health import Health
 from app.lifespan import Life
 from app.main import application, document
@@ -33,7 +31,7 @@ from app.web.middleware import Shell
 from app.web.operation import Operation
 from app.web.table import Table
 from app.wiring import FEATURES, Wired, wire
-from tests.inside import operator
+from tests.described import STREAMS, keys_for, needs_operator, pointless, schema_of
 from tests.real_things import Things
 from tests.running import ROOT, Service, running, settings_from
 
@@ -50,21 +48,6 @@ OPEN = {
 """Operations that ask nobody for a key, and why."""
 ANY_KEY = {"get_me": "a key may always ask what it is"}
 
-OPERATORS = {
-    f"{operation.method} {operation.address}"
-    for feature in FEATURES
-    for operation in feature.operations
-    if operation.scope is Scope.OPERATOR
-}
-
-STREAMS = {
-    f"{operation.method} {operation.address}"
-    for feature in FEATURES
-    for operation in feature.operations
-    if operation.contract.answer.streams and operation.contract.answer.adapter is None
-}
-"""What answers with nothing but a stream."""
-
 NOT_DESCRIBED = {
     "POST /api/webhooks/fal/{attempt}/{tag}": "fal calls it, nobody else can",
     "GET /metrics": "speaks Prometheus' own language",
@@ -79,15 +62,6 @@ NOT_DESCRIBED = {
     "GET /favicon.ico": "browsers ask for it",
 }
 """What answers and is not in it, and why."""
-
-MEANT = {
-    "POST /api/v1/jobs": "the model named says what its input is",
-    "POST /api/v1/runs": "the same, and the ceiling has to cover the jobs",
-    "POST /api/v1/uploads": "bytes have to be a picture",
-    "POST /api/v1/keys": "it must not expire in the past",
-    "GET /signin": "a ticket works once, and none can be made up",
-}
-"""What fits the schema here may still be refused, for what it means."""
 
 TRIES = settings(
     max_examples=int(os.environ.get("DARKROOM_FUZZ", "14")),
@@ -176,8 +150,8 @@ def test_no_request_gets_an_answer_it_does_not_describe(things: Things, mode: Ge
     every operation does what it is for at least once. What only streams is left out: the tool reads an answer to its
     end, and a stream has none (see below)."""
     service = things.desk.service
-    keys = _keys(service)
-    schema = _schema(service)
+    keys = keys_for(service)
+    schema = schema_of(service)
     tried: dict[str, int] = {}
     done: set[str] = set()
     lies: list[str] = []
@@ -197,8 +171,8 @@ def test_no_request_gets_an_answer_it_does_not_describe(things: Things, mode: Ge
                 case.query.pop("cursor", None)  # it is signed, so none can be made up
                 if real:
                     things.put_into(case)
-            headers = keys[_needs_operator(case)]
-            answer = case.call_and_validate(headers=headers, excluded_checks=_pointless(case), timeout=30)
+            headers = keys[needs_operator(case)]
+            answer = case.call_and_validate(headers=headers, excluded_checks=pointless(case), timeout=30)
             if answer.status_code < 400:
                 done.add(case.operation.label)
 
@@ -236,12 +210,6 @@ def test_the_head_of_a_stream_is_as_described(described: dict[str, Any], things:
         assert (client.get(here, headers=heard).status_code, "204" in said) == (204, True)
 
 
-def _schema(service: Service) -> schemathesis.BaseSchema:
-    schema = schemathesis.openapi.from_url(f"{service.base_url}/openapi.json")
-    schema.config.generation.update(allow_x00=False)  # refused with a word of its own: `test_odd_requests`
-    return schema
-
-
 def _answered(folder: Path) -> set[str]:
     """Every method and path of the application as it is served, read off what finds them."""
     wired = wire(settings_from({"DARKROOM_DATA": str(folder), "DARKROOM_FAL_URL": "http://127.0.0.1:9"}), "http://here")
@@ -257,23 +225,3 @@ def _answered(folder: Path) -> set[str]:
         found |= {f"{method} {route.path}" for method in (route.methods or () if isinstance(route, Route) else ["GET"])}
     heads = {each for each in found if each.startswith("HEAD ") and each.replace("HEAD", "GET", 1) in found}
     return {each.replace(":path}", "}") for each in found - heads}
-
-
-def _keys(service: Service) -> dict[bool, dict[str, str]]:
-    assert service.settings
-    keys = {False: service.key, True: operator(service.settings)}
-    return {kind: {"Authorization": f"Bearer {key}"} for kind, key in keys.items()}
-
-
-def _needs_operator(case: schemathesis.Case[Any]) -> bool:
-    return case.operation.label in OPERATORS
-
-
-def _pointless(case: schemathesis.Case[Any]) -> list[CheckFunction]:
-    if case.operation.label not in MEANT:
-        return []
-    return (
-        [positive_data_acceptance, negative_data_rejection]
-        if case.media_type == "multipart/form-data"
-        else [positive_data_acceptance]
-    )
