@@ -26,6 +26,7 @@ from app.store.columns import table
 from app.store.runner import Limits, Runner
 from app.store.schema import check_schema
 from app.store.sqlite import FolderLock
+from app.store.standstill import break_locks
 from app.store.tasks import NewTask, Task, TaskRow
 from app.store.write import Tx
 from app.wiring import Wired
@@ -87,8 +88,8 @@ class Life:
         await self._check_database(services)
         if services.db.dialect == "postgresql":
             await self._agree_on_the_time(services)
-            keeping = asyncio.get_running_loop().create_task(self._keep_time(services))
-            opened.callback(keeping.cancel)
+            for keeping in (self._keep_time(services), self._keep_unlocked(services)):
+                opened.callback(asyncio.get_running_loop().create_task(keeping).cancel)
         await services.bus.open()
         opened.push_async_callback(services.bus.close)
         opened.push_async_callback(services.hub.close)
@@ -130,6 +131,15 @@ class Life:
         told = await services.db.write(lambda tx: tx.database_now())
         took = services.clock.monotonic() - began
         services.clock.agree_with(told + timedelta(seconds=took / 2))
+
+    async def _keep_unlocked(self, services: Services) -> None:
+        """Who stands still for as long as a lease may have no lock any more, whatever it is that has to wait."""
+        while True:
+            await services.clock.sleep(services.rules.heartbeat)
+            held_for = services.clock.after(services.rules.lease) - services.clock.now()
+            with suppress(Problem):
+                if broken := await break_locks(services.db, held_for.total_seconds()):
+                    log.warning("ended the writes of a process that stands still", writes=broken)
 
     async def _begin_to_work(self, services: Services) -> None:
         rules = services.rules

@@ -23,6 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.errors import Problem, StorageFull, Unavailable
 from app.store.database import Committed, Hooks, Pending, attempt, closed, name_of, resolve
 from app.store.prepared import Prepared
+from app.store.standstill import WRITER
 
 _WRITERS = 8
 _READERS = 10
@@ -59,7 +60,8 @@ class PostgresEngine:
         self._failed_at = -_NO_HINTS_FOR
         self._executor = ThreadPoolExecutor(_WRITERS, thread_name_prefix="postgres-writer")
         options: dict[str, Any] = {"pool_pre_ping": False, "pool_recycle": 1800, "connect_args": _GIVE_UP}
-        self._writer = create_engine(url, pool_size=_WRITERS, max_overflow=0, **options)
+        known = {"connect_args": {**_GIVE_UP, "application_name": WRITER}}
+        self._writer = create_engine(url, pool_size=_WRITERS, max_overflow=0, **options | known)
         self._readers = create_async_engine(url, pool_size=_READERS, max_overflow=0, **options).execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )

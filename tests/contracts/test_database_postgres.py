@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, insert, make_url, select, text, update
+from sqlalchemy import bindparam, create_engine, insert, make_url, select, text, update
 
 from app.core.errors import Unavailable
 from app.core.events import Topic
@@ -20,6 +20,8 @@ from app.credits.ledger import Hold, grant, hold
 from app.credits.model import BalanceRow
 from app.store.columns import table
 from app.store.inbox import RefusalRow
+from app.store.prepared import Prepared
+from app.store.standstill import break_locks
 from app.store.tasks import Lane, NewTask, TaskRow, claim
 from app.store.write import Tx
 from tests.contracts.postgres import Cluster, cluster, wire_to
@@ -128,6 +130,65 @@ def _kill(pid: int) -> None:
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
     engine.dispose()
+
+
+_NOTES = table(RefusalRow)
+_CHANGE = update(_NOTES).values(detail=bindparam("by"))
+_CHANGE_AHEAD, _LOOK = Prepared(_CHANGE), Prepared(select(_NOTES.c.id))
+
+
+def _change(tx: Tx, by: str) -> None:
+    tx.execute(_CHANGE, {"by": by})
+
+
+def _change_ahead(tx: Tx, by: str) -> None:
+    """As the line's own writes do it: sent ahead, and then something is looked at."""
+    tx.execute(_CHANGE_AHEAD, {"by": by})
+    assert tx.execute(_LOOK).all()
+
+
+@pytest.mark.parametrize("change", [_change, _change_ahead])
+async def test_who_stands_still_in_a_write_does_not_keep_its_locks(
+    change: Callable[[Tx, str], None], tmp_path: Path
+) -> None:
+    """A frozen process, as the server sees it: nothing more is said on the connection. Those who are busy, who have
+    not stood for long, or who are of another installation, are left alone."""
+    runs, stands, comes_to_itself = _Runs(), threading.Event(), threading.Event()
+
+    def freezes(tx: Tx) -> None:
+        runs.add()
+        change(tx, "the frozen one")
+        stands.set()
+        assert comes_to_itself.wait(60)
+
+    with place_for("postgresql", tmp_path) as url, place_for("postgresql", tmp_path) as elsewhere:
+        async with opened(url) as frozen, opened(url) as rival, opened(elsewhere) as stranger:
+            await rival.db.write(partial(note, id_="a"))
+            async with asyncio.TaskGroup() as group:
+                try:
+                    late = group.create_task(frozen.db.write(freezes))
+                    await asyncio.to_thread(stands.wait, 10)
+                    waiting = [group.create_task(rival.db.write(lambda tx: change(tx, "a rival"))) for _ in range(8)]
+                    await until(partial(_wait_for_locks, rival, len(waiting)), within=10)
+
+                    assert await break_locks(rival.db, 60.0) == 0
+                    assert await break_locks(stranger.db, 0.0) == 0
+                    await until(lambda: break_locks(rival.db, 0.1), within=10)
+
+                    await asyncio.wait_for(asyncio.gather(*waiting), 20)
+                    assert not late.done()
+                finally:
+                    comes_to_itself.set()
+            assert runs.count == 2
+            assert [row.detail for row in await rival.rows(select(_NOTES.c.detail))] == ["the frozen one"]
+
+
+async def _wait_for_locks(shelf: Shelf, number: int) -> bool:
+    """Whether so many writes to these notes do."""
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE refusals%'"
+    )
+    return bool((await shelf.rows(query))[0][0] == number)
 
 
 async def test_a_hint_is_tried_once_and_not_at_all_after_a_failure(shelf: Shelf) -> None:
