@@ -14,16 +14,21 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar, cast
 
+_FREEZE = "freeze "
+
 Port = TypeVar("Port")
 
 
 class Failpoints:
     """`spec` is NAME or NAME:N, where a name may itself hold a colon: the process kills itself when it passes that
-    point for the Nth time. `log` gets the name of each point passed."""
+    point for the Nth time; with `freeze ` before the name it stands still there until somebody wakes it. `log` gets the
+    name of each point passed."""
 
     def __init__(self, spec: str | None, log: Path | None) -> None:
-        name, _, turn = (spec or "").rpartition(":")
-        self._name, self._turn = (name, int(turn)) if turn.isdigit() else (spec or "", 1)
+        place = (spec or "").removeprefix(_FREEZE)
+        name, _, turn = place.rpartition(":")
+        self._name, self._turn = (name, int(turn)) if turn.isdigit() else (place, 1)
+        self._fate = signal.SIGKILL if place == spec else signal.SIGSTOP
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600) if log else None
         self._passed: Counter[str] = Counter()
         self._lock = Lock()
@@ -39,7 +44,7 @@ class Failpoints:
             if self._log is not None:
                 os.write(self._log, f"{name}\n".encode())
             if name == self._name and self._passed[name] == self._turn:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self._fate)
 
     def watch(self, name: str, port: Port) -> Port:
         """The port, with a point before and after each call: `Provider.submit:before`."""

@@ -126,7 +126,8 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] | None = None
     """json for machines, text for people. Not set: text for a terminal, json otherwise."""
     failpoint: str | None = None
-    """NAME or NAME:N. For tests: the process kills itself when it passes that point for the Nth time."""
+    """NAME or NAME:N. For tests: the process kills itself when it passes that point for the Nth time; with
+    `freeze ` before the name it stands still there."""
     failpoint_log: Path | None = None
     """For tests: a file to which the name of each point passed is appended."""
 

@@ -1,5 +1,7 @@
 """Places to die at."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -57,6 +59,24 @@ for _ in range(5):
     died = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
     assert died.returncode == -9
     assert (tmp_path / "log").read_text().count("a.b:before") == passes
+
+
+def test_a_process_stands_still_there_until_it_is_woken(tmp_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+from app.failpoints import Failpoints
+points = Failpoints("freeze a.b:before:2", Path({str(tmp_path / "log")!r}))
+for _ in range(3):
+    points.probe("a.b:before")
+"""
+    frozen = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    stopped = os.waitid(os.P_PID, frozen.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert stopped
+    assert stopped.si_code == os.CLD_STOPPED
+    assert (tmp_path / "log").read_text().count("a.b:before") == 2
+    frozen.send_signal(signal.SIGCONT)
+    assert frozen.wait() == 0
+    assert (tmp_path / "log").read_text().count("a.b:before") == 3
 
 
 def test_a_service_lists_its_points_and_dies_at_one(tmp_path: Path) -> None:
