@@ -114,9 +114,9 @@ def schema_on(server: URL) -> Iterator[URL]:
         pytest.skip(f"no PostgreSQL at {server.render_as_string()}: {str(error.orig).splitlines()[0]}")
     try:
         yield server.update_query_dict({"options": f"-csearch_path={schema} -cdeadlock_timeout=50ms"})
+    finally:
         with engine.connect() as connection:
             connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    finally:
         engine.dispose()
 
 

@@ -230,9 +230,9 @@ def schema_of_its_own() -> Iterator[str]:
             connection.execute(text(f"CREATE SCHEMA {schema}"))
         url = make_url(server).update_query_dict({"options": f"-csearch_path={schema}"})
         yield url.render_as_string(hide_password=False)
-        with engine.connect() as connection:
-            connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
     finally:
+        with engine.connect() as connection:
+            connection.execute(text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
         engine.dispose()
 
 
