@@ -273,7 +273,8 @@ def free_port() -> int:
 
 def log_lines(program: Program) -> list[dict[str, Any]]:
     """What it logged, as data."""
-    return [json.loads(line) for line in program.text().splitlines() if line.startswith("{")]
+    whole = program.text().split("\n")[:-1]  # the last one may still be on its way
+    return [json.loads(line) for line in whole if line.startswith("{")]
 
 
 async def _key(settings: Settings) -> str:

@@ -1,11 +1,7 @@
 from pathlib import Path
 
-import pytest
-
 from tests.proof.postgres_chaos import prove_postgres_chaos
 from tests.proof.scoreboard import Effort
-
-pytestmark = pytest.mark.long
 
 
 def test_postgresql_in_trouble_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -1,11 +1,7 @@
 from pathlib import Path
 
-import pytest
-
 from tests.proof.scoreboard import Effort
 from tests.proof.upgrade import prove_upgrade
-
-pytestmark = pytest.mark.long
 
 
 def test_stopping_and_upgrading_lose_nothing(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def place_for(kind: str, folder: Path) -> Iterator[URL]:
         with engine.connect() as connection:
             connection.execute(text(f"CREATE SCHEMA {schema}"))
         yield make_url(given).update_query_dict({"options": f"-csearch_path={schema}"})
-        with engine.connect() as connection:
-            connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
     finally:
+        with engine.connect() as connection:
+            connection.execute(text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
         engine.dispose()
