@@ -29,7 +29,7 @@ from app.web.guards import Limits
 from app.web.middleware import Manners
 from app.web.openapi import About, describe
 from app.web.server import DrainingServer, Protocol
-from app.wiring import FEATURES, Wired, wire
+from app.wiring import FEATURES, PROBLEMS, Wired, wire
 
 ABOUT = About(
     title="Darkroom",
@@ -37,6 +37,7 @@ ABOUT = About(
     description=(
         "Submit once, and every image arrives once, is stored once, is paid once, and everyone watching sees it."
     ),
+    problems=PROBLEMS,
     failures=tuple((str(code), failure.title, failure.advice) for code, failure in FAILURES.items()),
 )
 

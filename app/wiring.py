@@ -21,7 +21,10 @@ from app.adapters.disk import DiskBlobs
 from app.adapters.fetch import GuardedFetcher
 from app.adapters.memory_bus import MemoryBus
 from app.assets.darkroom import WorkerProcesses
-from app.catalog import Catalog
+from app.assets.pieces import NotAPicture
+from app.assets.uploads import CannotFetch
+from app.catalog import Catalog, UnknownModel
+from app.core import errors
 from app.core.events import Event
 from app.core.ids import Ids
 from app.core.paging import Cursors
@@ -38,11 +41,22 @@ from app.settings import SANDBOX_KEY, Settings, SettingsError
 from app.standing import Standing
 from app.store.database import Database, Engine, Hooks
 from app.store.follow import Hub
+from app.store.schema import OldSchema
 from app.store.tasks import Task
 from app.store.write import Reactions
+from app.web.problems import TooSlow
 from app.web.streams import Streams
 
 FEATURES: tuple[Feature, ...] = (accounts.FEATURE, credits.FEATURE, assets.feature((holds_asset,)), jobs.FEATURE)
+PROBLEMS: tuple[type[errors.Problem], ...] = (
+    *errors.PROBLEMS,
+    TooSlow,
+    OldSchema,
+    UnknownModel,
+    NotAPicture,
+    CannotFetch,
+)
+"""All that a caller can be told has gone wrong."""
 
 
 @dataclass(frozen=True)

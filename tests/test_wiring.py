@@ -19,6 +19,7 @@ import app
 from app import __version__
 from app.adapters.no_vision import NoVision
 from app.adapters.redis_bus import RedisBus
+from app.core.errors import Problem
 from app.core.events import Event
 from app.feature import Check, Feature, Schedule
 from app.lifespan import Life
@@ -28,7 +29,7 @@ from app.settings import Settings, SettingsError
 from app.store.schema import MIGRATIONS, drift, newest, upgrade
 from app.store.tasks import Task
 from app.web.operation import Door, Operation
-from app.wiring import FEATURES, installation_secret, reactions_of, task_handlers, wire
+from app.wiring import FEATURES, PROBLEMS, installation_secret, reactions_of, task_handlers, wire
 from tests.running import SECRET, free_port, sandboxed, schema_of_its_own, settings_from
 from tests.waiting import until
 
@@ -84,13 +85,16 @@ def test_no_two_features_declare_the_same_task() -> None:
 
 
 def test_what_a_slice_has_to_declare_is_declared() -> None:
-    """A feature, an event, an operation, a door or a check that somebody wrote and nobody listed would be missed by
-    nobody."""
+    """A feature, an event, a problem, an operation, a door or a check that somebody wrote and nobody listed would be
+    missed by nobody."""
     found = [each.name for each in pkgutil.walk_packages(app.__path__, "app.") if _ours(each)]
     modules = [importlib.import_module(name) for name in found]
     events = {event for event in _below(Event) if event.__module__.startswith("app.")}
     operations = {each.id for each in _things(modules, Operation)}
 
+    problems = {kind for kind in (Problem, *_below(Problem)) if kind.__module__.startswith("app.")}
+
+    assert sorted(map(repr, problems)) == sorted(map(repr, PROBLEMS))
     assert {each.name for each in _things(modules, Feature)} == {each.name for each in FEATURES}
     assert events == {event for each in FEATURES for event in each.events}
     assert operations <= {operation.id for each in FEATURES for operation in each.operations}

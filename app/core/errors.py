@@ -17,7 +17,7 @@ Slices add leaves of their own where a caller can act on the difference.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -223,12 +223,30 @@ class StorageFull(Problem):
     way_out = "Tell the operator to make room, then try again."
 
 
-def every_problem(root: type[Problem] = Problem) -> Iterator[type[Problem]]:
-    """The whole catalogue, parents first: what the docs list and the OpenAPI document draws on."""
-    yield root
-    for kind in root.__subclasses__():
-        yield from every_problem(kind)
-
+PROBLEMS: tuple[type[Problem], ...] = (
+    Problem,
+    Malformed,
+    NotAuthenticated,
+    NotEnoughCredits,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    Conflict,
+    IllegalMove,
+    InUse,
+    TooLarge,
+    UnsupportedMediaType,
+    RangeNotSatisfiable,
+    InvalidRequest,
+    KeyReused,
+    TooManyRequests,
+    Internal,
+    Unavailable,
+    Draining,
+    StorageFull,
+)
+"""Those of no slice in particular; `app/wiring.py` adds the leaves of the slices."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _NO_MEANS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}

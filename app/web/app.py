@@ -37,7 +37,7 @@ def build_app(
 
     """
     document = partial(describe, operations, about=about, events=events, secure=house.secure)
-    docs = docs_routes(about.title, document, events, about.failures)
+    docs = docs_routes(about.title, document, events, about.problems, about.failures)
     behind = Router([*docs, *pages], redirect_slashes=False, lifespan=lifespan)
     table = Table(_endpoints(operations, doors, house), otherwise=behind)
     shell = Shell(table, manners or Manners(), secure=house.secure, max_body=house.limits.form)

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.core.errors import every_problem
+from app.core.errors import Problem
 from app.core.events import Event
 
 STATIC = Path(__file__).parent / "static"
@@ -49,10 +49,12 @@ def docs_routes(
     title: str,
     document: Callable[[], Mapping[str, Any]],
     events: Sequence[type[Event]],
+    problems: Sequence[type[Problem]],
     failures: Sequence[tuple[str, str, str]],
 ) -> list[BaseRoute]:
     """`/openapi.json`, `/docs`, `/docs/errors`, `/docs/events` and the files they need, made when they are first asked
-    for. `failures` are the ways in which work ends badly after it was accepted: code, title and what to do."""
+    for. `problems` are what a request can be told, `failures` the ways in which work ends badly after it was accepted:
+    code, title and what to do."""
     whole = escape(title)
 
     def described() -> Response:
@@ -62,7 +64,8 @@ def docs_routes(
         return _page(PAGE.format(title=whole, style="swagger/swagger-ui.css", body=SWAGGER), SWAGGER_POLICY)
 
     def errors() -> Response:
-        return _page(PAGE.format(title=f"{whole}: errors", style="docs.css", body=_errors(failures)), PAGE_POLICY)
+        body = _errors(problems, failures)
+        return _page(PAGE.format(title=f"{whole}: errors", style="docs.css", body=body), PAGE_POLICY)
 
     def event_page() -> Response:
         body = _events(document(), events)
@@ -91,9 +94,9 @@ def _once_made(make: Callable[[], Response]) -> Any:
     return answer
 
 
-def _errors(failures: Sequence[tuple[str, str, str]]) -> str:
+def _errors(problems: Sequence[type[Problem]], failures: Sequence[tuple[str, str, str]]) -> str:
     parts = ["<h1>Errors</h1>", "<p>Every error is a problem (RFC 9457); its <code>code</code> is the word here.</p>"]
-    for kind in sorted(set(every_problem()), key=lambda kind: (kind.status, kind.slug)):
+    for kind in sorted(problems, key=lambda kind: (kind.status, kind.slug)):
         again = "The same request may succeed later." if kind.retryable else ""
         more = " ".join((kind.__doc__ or "").strip().splitlines()[1:]).strip()
         parts.append(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.core.errors import Problem
 from app.core.events import Event
 from app.web.guards import cookie_name
 from app.web.operation import METHODS, Operation
@@ -54,13 +55,15 @@ HEADERS: Mapping[str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class About:
     """What the documents say of the service as a whole. `tags` are the headings in their order, with a line each;
-    `failures` the ways in which accepted work ends badly: code, title and what to do."""
+    `problems` all that a request can be told; `failures` the ways in which accepted work ends badly: code, title and
+    what to do."""
 
     title: str
     version: str
     description: str = ""
     server: str = "/"
     tags: Mapping[str, str] | None = None
+    problems: tuple[type[Problem], ...] = ()
     failures: tuple[tuple[str, str, str], ...] = ()
 
 

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from collections import Counter
 
 import pytest
 
-import app
-from app.core.errors import FieldError, NotFound, Problem, every_problem, pointer
-
-for module in pkgutil.walk_packages(app.__path__, "app."):
-    if not re.search(r"app\.(sandbox|__main__|main$|store\.migrations)|__main__", module.name):
-        importlib.import_module(module.name)
-
-CATALOGUE = list(every_problem())
+from app.core.errors import FieldError, NotFound, Problem, pointer
+from app.wiring import PROBLEMS
 
 
 def test_every_problem_has_a_word_of_its_own() -> None:
-    twice = [slug for slug, n in Counter(kind.slug for kind in CATALOGUE).items() if n > 1]
+    twice = [slug for slug, n in Counter(kind.slug for kind in PROBLEMS).items() if n > 1]
     assert twice == []
-    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.slug) for kind in CATALOGUE)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.slug) for kind in PROBLEMS)
 
 
-@pytest.mark.parametrize("kind", CATALOGUE, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", PROBLEMS, ids=lambda kind: kind.__name__)
 def test_a_problem_reads_as_a_sentence_and_as_a_document(kind: type[Problem]) -> None:
     title = kind.title()
     assert 10 <= len(title) <= 80
@@ -41,8 +33,12 @@ def test_a_problem_reads_as_a_sentence_and_as_a_document(kind: type[Problem]) ->
     assert document["errors"] == [{"pointer": "/body/x", "detail": "Wrong.", "code": "wrong"}]
 
 
+def test_every_problem_has_a_way_out() -> None:
+    assert [kind.__name__ for kind in PROBLEMS if kind is not Problem and kind.way_out == Problem.way_out] == []
+
+
 def test_what_is_worth_trying_again_is_no_fault_of_the_request() -> None:
-    for kind in CATALOGUE:
+    for kind in PROBLEMS:
         if kind.retryable:
             assert kind.status in {408, 409, 429, 503, 507}, kind
         assert 400 <= kind.status <= 599

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from app.core.errors import Conflict, NotAuthenticated, NotEnoughCredits, NotFound
+from app.core.errors import PROBLEMS, Conflict, NotAuthenticated, NotEnoughCredits, NotFound, Problem
 from app.core.events import Event
 from app.core.idempotency import IdempotencyKey
 from app.core.paging import Page
@@ -111,6 +111,12 @@ class HouseFull(Conflict):
     """No more pets fit in"""
 
     slug = "house-full"
+
+
+class Surprise(Problem):
+    """Too <b>many</b> pets & friends"""
+
+    slug, status, retryable = "surprise", 418, True
 
 
 class Tail:
@@ -238,7 +244,7 @@ OPERATIONS = (
 )
 DOORS = (Door("POST", "/api/hooks/{who}/{word}", knock),)
 EVENTS = (PetFed, PetGone)
-ABOUT = About("Tiny <service>", "1.2.3", tags={"pets": "Cats, mostly."})
+ABOUT = About("Tiny <service>", "1.2.3", tags={"pets": "Cats, mostly."}, problems=(*PROBLEMS, HouseFull, Surprise))
 LIMITS = Limits(body=20_000, form=60_000, file=30_000, files=4, field=1_000, fields=4)
 
 
