@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from app.services import Services
 from app.store.runner import Limits, Runner
 from app.wiring import wire
 from tests.little_fal import USER, Letter, LittleFal
-from tests.running import SECRET, empty_database, settings_from
+from tests.running import SECRET, empty_database, prepared, schema_of_its_own, settings_from
 from tests.serving import serving
 from tests.waiting import until
 
@@ -169,3 +169,17 @@ async def home_in(folder: Path, **settings: str) -> AsyncIterator[Home]:
             services = wired.services
             key = await open_playground(services.db, services.ids, wired.settings)
             yield Home(life, application(life), fal, key, file)
+
+
+@asynccontextmanager
+async def services_on(kind: str, folder: Path) -> AsyncIterator[Services]:
+    """The same without a fal, on SQLite or on PostgreSQL."""
+    with ExitStack() as stack:
+        given = {"DARKROOM_DATA": str(folder), "DARKROOM_FAL_URL": "http://127.0.0.1:9", "DARKROOM_SECRET": SECRET}
+        if kind == "postgresql":
+            given["DARKROOM_DATABASE_URL"] = stack.enter_context(schema_of_its_own())
+        settings = settings_from(given)
+        await asyncio.to_thread(prepared, settings)
+        wired = wire(settings, BASE)
+        async with Life(wired, works=False):
+            yield wired.services

@@ -48,7 +48,8 @@ Metadata = dict[
 ]
 
 MaxAttempts = Annotated[int, Field(ge=1, le=10)]
-DeadlineSeconds = Annotated[int, Field(ge=1, le=7 * 86400)]
+LONGEST_DEADLINE = 7 * 86400
+DeadlineSeconds = Annotated[int, Field(ge=1, le=LONGEST_DEADLINE)]
 
 _EXAMPLE: Any = {"model": "fal-ai/flux/schnell", "input": {"prompt": "a lighthouse at dusk, oil on canvas"}}
 

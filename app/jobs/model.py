@@ -172,6 +172,8 @@ class RunRow(Row, table=True):
     hold: str | None = None
     credits_held: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     meta: dict[str, str] = Field(sa_column=json_column())
+    paused_at: datetime | None = None
+    """When it was last paused."""
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None

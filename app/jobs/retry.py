@@ -9,7 +9,7 @@ from sqlmodel import col, select
 
 from app.core.errors import IllegalMove
 from app.core.idempotency import IdempotencyKey
-from app.jobs.accept import JobRequest, Order, Place, count_accepted, enqueue, prepare
+from app.jobs.accept import LONGEST_DEADLINE, JobRequest, Order, Place, count_accepted, enqueue, prepare
 from app.jobs.events import RunResumed
 from app.jobs.lifecycle import RUN, JobStatus, RunStatus
 from app.jobs.model import Job, JobRow, Policy, RunRow, SlotRow
@@ -116,7 +116,7 @@ async def _again(services: Services, job: JobRow) -> Order:
 
 
 def request_of(job: JobRow) -> JobRequest:
-    """The request that would make this job again, with as much time as it was given."""
+    """The request that would make this job again, with as much time as it was given, and could be asked for."""
     allowed = job.deadline_at - max(job.not_before or job.created_at, job.created_at)
     return JobRequest(
         model=job.model,
@@ -124,7 +124,7 @@ def request_of(job: JobRow) -> JobRequest:
         reference_images=job.reference_images,
         priority=job.priority,
         max_attempts=job.max_attempts,
-        deadline_seconds=max(1, round(allowed.total_seconds())),
+        deadline_seconds=min(max(1, round(allowed.total_seconds())), LONGEST_DEADLINE),
         metadata=job.meta,
     )
 

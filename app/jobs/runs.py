@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, update
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from app.catalog.failures import Code
 from app.core.errors import NotFound
-from app.core.events import Event, Topic
+from app.core.events import Topic
 from app.credits.ledger import Hold, post, void
 from app.jobs.accept import dispatch_task
 from app.jobs.cancel import cancel_many
@@ -27,8 +27,14 @@ from app.store.write import Tx
 
 Settle = Callable[[Tx], None] | None
 
-_J = table(JobRow)
-_WAITING = select_columns(_J).where(_J.c.run == bindparam("the_run"), _J.c.status == JobStatus.QUEUED)
+_J, _R = table(JobRow), table(RunRow)
+_WAITING = select_columns(_J).where(_J.c.run == bindparam("the_run"), _J.c.status == JobStatus.QUEUED).order_by(_J.c.id)
+_PAUSED_AT = select_columns(_R.c.paused_at).where(_R.c.id == bindparam("the_run"))
+_POSTPONE = (
+    update(_J)
+    .where(_J.c.id == bindparam("the_id"), _J.c.status == JobStatus.QUEUED)
+    .values(deadline_at=bindparam("until"), updated_at=bindparam("at"))
+)
 
 
 async def find(services: Services, workspace: str, run: str) -> RunRow:
@@ -42,24 +48,41 @@ async def find(services: Services, workspace: str, run: str) -> RunRow:
 
 async def pause(services: Services, run: RunRow) -> None:
     """Send no more of its jobs to fal; what is there already goes on. Raises `IllegalMove`."""
+
+    def paused(tx: Tx) -> None:
+        since = {"paused_at": tx.now}
+        advance(tx, RUN, RunRow, run.id, RunStatus.PAUSED, RunPaused(), topic_of_run(run), values=since)
+
     if run.status is not RunStatus.PAUSED:
-        await _move(services, run, RunStatus.PAUSED, RunPaused())
+        await _legally(services, run, RunStatus.PAUSED, paused)
 
 
 async def resume(services: Services, run: RunRow) -> None:
-    """Go on with what is still queued. Raises `IllegalMove`."""
+    """Go on with what is still queued; it has as much time left as when it was paused. Raises `IllegalMove`."""
     if run.status is RunStatus.RUNNING:
         return
     if run.status is not RunStatus.PAUSED:
         raise RUN.refusal(run.status, RunStatus.RUNNING)
 
     def resumed(tx: Tx) -> None:
+        _give_back_time(tx, run)  # first, since jobs are locked before their run
         advance(tx, RUN, RunRow, run.id, RunStatus.RUNNING, RunResumed(), topic_of_run(run))
         # Looked up in here: a job that has come back to the queue meanwhile must not be overlooked.
         for row in tx.execute(_WAITING, {"the_run": run.id}).mappings():
             tx.spawn(dispatch_task(Job(**row)))
 
     await _legally(services, run, RunStatus.RUNNING, resumed)
+
+
+def _give_back_time(tx: Tx, run: RunRow) -> None:
+    """What waited in the queue while the run was paused has its deadline moved by as long as that."""
+    since = tx.execute(_PAUSED_AT, {"the_run": run.id}).scalar_one() or tx.now
+    waited = [Job(**row) for row in tx.execute(_WAITING, {"the_run": run.id}).mappings()]
+    moved = [
+        {"the_id": j.id, "until": j.deadline_at + (tx.now - max(since, j.created_at)), "at": tx.now} for j in waited
+    ]
+    if moved:
+        tx.execute(_POSTPONE, moved)
 
 
 async def cancel(services: Services, run: RunRow) -> None:
@@ -128,10 +151,6 @@ async def _settle_whole(services: Services, run: RunRow) -> None:
             )
 
     await services.db.write(settled)
-
-
-async def _move(services: Services, run: RunRow, to: RunStatus, event: Event) -> None:
-    await _legally(services, run, to, lambda tx: advance(tx, RUN, RunRow, run.id, to, event, topic_of_run(run)))
 
 
 async def _legally(services: Services, run: RunRow, to: RunStatus, work: Callable[[Tx], None]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from app.__main__ import build
 from app.settings import SettingsError
 from app.store.schema import newest
-from tests.home import home_in
+from tests.home import ORDER, home_in
 
 
 @pytest.fixture
@@ -38,6 +38,17 @@ async def test_what_was_turned_away_before_that_was_counted_is_counted(data: Pat
     await asyncio.to_thread(_migrate, data, "--to", "0003_settled")
     await asyncio.to_thread(_migrate, data)
     assert {row["id"]: row["turned_away"] for row in home.rows("SELECT * FROM jobs")} == {turned_away: 1, taken: 0}
+
+
+async def test_a_run_that_is_paused_when_that_begins_to_be_noted_was_paused_when_its_event_says(data: Path) -> None:
+    async with home_in(data) as home, home.client() as web:
+        paused, running = [(await web.post("/api/v1/runs", json={"jobs": [ORDER]})).json()["id"] for _ in range(2)]
+        await web.post(f"/api/v1/runs/{paused}/pause")
+    _change(data, "UPDATE events SET time = '2026-01-02 03:04:05.000000' WHERE type = 'run.paused'")
+    await asyncio.to_thread(_migrate, data, "--to", "0005_waiting")
+    await asyncio.to_thread(_migrate, data)
+    since = {row["id"]: row["paused_at"] for row in home.rows("SELECT * FROM runs")}
+    assert since == {paused: "2026-01-02 03:04:05.000000", running: None}
 
 
 def test_where_the_next_version_has_been_it_says_so_and_undoes_nothing(
