@@ -36,6 +36,9 @@ class Rules:
     grace_least: float = 600.0
     """A new POST for a request of unknown fate waits at least this long (promises section 2: 60 s bought 3.6 %
     twice)."""
+    missing_believed_after: int = 3
+    """fal says so often that it does not know a request of ours before we believe it: one 404 may be a gateway's, and
+    the picture is paid for."""
     watched_for: float = 60.0
     """A stream or a snapshot makes a job watched for this long; watched jobs get progress."""
     silent_after: int = 3

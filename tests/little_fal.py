@@ -58,8 +58,8 @@ class LittleFal:
     """`publish` shapes the key set; `away` makes it unavailable; `asked` counts who wanted it. A cleared `answering`
     holds submissions back after they were taken. `sent` is the size of the picture that was fetched last.
     `refusing` is the status with which the gateway turns everybody away, if it does, and `losing` the one with which
-    files are refused. `listing` is its list of requests, of which every page leads to another one unless
-    `listing_ends`."""
+    files are refused. So many times the result is `missing` when it is asked for, and `looked_for` counts that.
+    `listing` is its list of requests, of which every page leads to another one unless `listing_ends`."""
 
     keys: list[SigningKey] = field(default_factory=lambda: [SigningKey.generate()])
     publish: Publish = published
@@ -71,6 +71,8 @@ class LittleFal:
     sent: int = 0
     refusing: int = 0
     losing: int = 0
+    missing: int = 0
+    looked_for: int = 0
     listing: list[dict[str, Any]] = field(default_factory=list)
     listing_ends: bool = True
 
@@ -85,6 +87,7 @@ class LittleFal:
                 Route("/{path:path}/requests/by-endpoint", self._listed),
                 Route("/{path:path}/requests/{id}/status", self._status),
                 Route("/{path:path}/requests/{id}/cancel", self._cancel, methods=["PUT"]),
+                Route("/{path:path}/requests/{id}", self._result),
                 Route("/{path:path}", self._submit, methods=["POST"]),
             ]
         )
@@ -134,6 +137,12 @@ class LittleFal:
 
     async def _status(self, request: Request) -> Response:
         return JSONResponse({"status": "IN_PROGRESS", "request_id": request.path_params["id"], "logs": []}, 202)
+
+    async def _result(self, request: Request) -> Response:
+        self.looked_for += 1
+        if self.looked_for <= self.missing:
+            return JSONResponse({"status": "NOT_FOUND"}, 404)
+        return JSONResponse(self.payload(request.path_params["id"])["payload"])
 
     async def _listed(self, request: Request) -> Response:
         start = datetime.fromisoformat(request.query_params["start"])

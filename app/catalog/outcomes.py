@@ -54,6 +54,12 @@ class Unfetched:
 
 Outcome = Made | Retryable | Refused | Failed | Unfetched
 
+
+def is_missing(outcome: Outcome) -> bool:
+    """Whether fal says that it does not know the request (any more). Said once, that is not to be believed yet."""
+    return isinstance(outcome, Failed) and outcome.code is Code.GONE
+
+
 Hint = bool | None
 """What fal's retry headers say, if anything."""
 

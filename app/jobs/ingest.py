@@ -14,7 +14,7 @@ from sqlmodel import col, select
 
 from app.catalog import outcomes
 from app.catalog.failures import Code
-from app.catalog.outcomes import Made, Outcome, Unfetched
+from app.catalog.outcomes import Made, Outcome, Unfetched, is_missing
 from app.catalog.spec import Model
 from app.core.errors import Unavailable
 from app.core.retries import RetryPolicy
@@ -64,6 +64,9 @@ async def ingest(services: Services, task: Task) -> None:
     outcome, units = await _outcome(services, model, reading)
     if isinstance(outcome, Unfetched):
         raise Unavailable(f"fal does not give the result yet: {outcome.detail}")
+    if is_missing(outcome) and not _believed(services, task, reading):
+        await _ask_again(services, task)
+        return
     policy = RetryPolicy(max_attempts=reading.job.max_attempts)
     decision = decide(outcome, reading.bought, policy, services.random.random())
     cost = model.price.billed(units)
@@ -98,9 +101,9 @@ async def read(services: Services, delivery: str) -> Reading:
 
 
 async def _outcome(services: Services, model: Model, reading: Reading) -> tuple[Outcome, float | None]:
-    """What the delivery says; what fal's queue says, when the delivery says nothing."""
+    """What the delivery says; what fal's queue says, when the delivery says nothing, or that there is nothing."""
     outcome, units = outcome_of(model, reading.delivery)
-    if isinstance(outcome, Unfetched):
+    if isinstance(outcome, Unfetched) or is_missing(outcome):
         ticket = attempts.ticket_of(services, reading.attempt, reading.delivery.request_id)
         answer = await services.provider.result(ticket)
         outcome = outcomes.from_answer(model, answer.status, answer.body, answer.retryable, answer.error_type)
@@ -108,6 +111,17 @@ async def _outcome(services: Services, model: Model, reading: Reading) -> tuple[
     if isinstance(outcome, Unfetched) and _long_over(services, reading):
         outcome = outcomes.Failed(Code.GONE, "Nobody waits for it any more.")
     return outcome, units
+
+
+def _believed(services: Services, task: Task, reading: Reading) -> bool:
+    """That fal does not know the result: not when it is said for the first time, since the picture is paid for."""
+    return task.tries + 1 >= services.rules.missing_believed_after or _long_over(services, reading)
+
+
+async def _ask_again(services: Services, task: Task) -> None:
+    due_at = services.clock.after(services.rules.look_soonest * services.random.uniform(0.9, 1.1))
+    detail = "fal does not know the result; it is asked again."
+    await services.db.write(lambda tx: tx.again(task, due_at, tries=task.tries + 1, error=detail))
 
 
 def _long_over(services: Services, reading: Reading) -> bool:

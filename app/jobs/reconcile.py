@@ -35,7 +35,6 @@ from app.store.tasks import NewTask, Task
 from app.store.write import Tx
 
 RECONCILE = "jobs.reconcile"
-_MISSING_BELIEVED_AFTER = 3
 _WATCHED_SOONEST, _WATCHED_LATEST = 1.5, 5.0
 
 _J, _A = table(JobRow), table(AttemptRow)
@@ -75,7 +74,8 @@ async def reconcile(services: Services, task: Task) -> None:
     watched = await watching.is_watched(services, job)
     progress = await services.provider.progress(ticket, logs=watched)
     services.metrics.count("reconciled_total", finding=progress.state)
-    if progress.state == "done" or (progress.state == "missing" and attempt.looks >= _MISSING_BELIEVED_AFTER):
+    missing_for_good = progress.state == "missing" and attempt.looks >= services.rules.missing_believed_after
+    if progress.state == "done" or missing_for_good:
         return await _take_in(services, task, attempt)
     shown = await _estimate(services, attempt, progress) if watched else None
     next_at = _next_look(services, attempt, watched=watched)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import update
 from sqlmodel import select
 
-from app.catalog.outcomes import Unfetched
+from app.catalog.outcomes import Unfetched, is_missing
 from app.core.errors import NotFound
 from app.core.paging import Page, page_of
 from app.core.principal import Principal, Scope
@@ -115,7 +115,7 @@ def _decision(services: Services, reading: Reading) -> str:
     """What ingest would decide, without asking fal anything."""
     model = services.catalog.get(reading.job.model)
     outcome, _ = outcome_of(model, reading.delivery)
-    if isinstance(outcome, Unfetched):
+    if isinstance(outcome, Unfetched) or is_missing(outcome):
         return "ask fal's queue for the result"
     decision = decide(outcome, reading.bought, RetryPolicy(max_attempts=reading.job.max_attempts), 0.0)
     return f"{type(decision).__name__.lower()}: {getattr(decision, 'code', '') or 'pictures'}"

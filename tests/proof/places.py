@@ -81,6 +81,7 @@ def pairs(passed: dict[str, Counter[str]], number: int, dice: random.Random) -> 
 NOT_REACHED = {
     # writes
     "reconcile._look_again": "only when fal answers that it is done and then that it is not",
+    "ingest.again": "only when fal does not know a result that it has told of; tests/jobs/test_missing.py forgets some",
     "dispatch._evidence": "only when a lease runs out while fal is slow; the workers' test loses leases",
     "dispatch.fail": "only when a picture vanishes between acceptance and dispatch",
     "recall.again": "only when fal does not answer a cancel",
