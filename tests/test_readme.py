@@ -50,8 +50,8 @@ def test_every_block_of_the_tour_works_as_written(started: tuple[Path, int]) -> 
 
 def test_an_installation_is_made_as_written_and_makes_pictures(tmp_path: Path) -> None:
     with sandboxed(tmp_path / "box") as fal:
-        given = {"DARKROOM_FAL_URL": fal.url, "PORT": str(free_port())}
-        code, out, err = typed(REAL[0], tmp_path, clean_environment(given))
+        given = {"DARKROOM_FAL_URL": fal.url, "PORT": str(free_port()), "HOME": str(tmp_path)}
+        code, out, err = typed(REAL[0].replace("YOUR-KEY", "sandbox"), tmp_path, clean_environment(given))
         assert code == 0, out + err
         assert "500 credits more" in out
         assert "Acme" in out
@@ -59,13 +59,13 @@ def test_an_installation_is_made_as_written_and_makes_pictures(tmp_path: Path) -
         assert REAL[1].strip() == ".venv/bin/darkroom serve"
         serve = Program(
             ["app", "serve", "--host", "127.0.0.1"],
-            clean_environment({**given, "DARKROOM_DATA": str(tmp_path / ".darkroom")}),
+            clean_environment({**given, "DARKROOM_DATA": str(tmp_path / "darkroom")}),
             tmp_path / "said",
         )
         serve.start()
         try:
             until_blocking(lambda: _healthy(int(given["PORT"])), within=30)
-            headers = {"Authorization": f"Bearer {(tmp_path / 'the-shop.key').read_text().strip()}"}
+            headers = {"Authorization": f"Bearer {(tmp_path / 'darkroom' / 'the-shop.key').read_text().strip()}"}
             with httpx.Client(base_url=f"http://127.0.0.1:{given['PORT']}", headers=headers, timeout=40) as client:
                 asked = {"model": "fal-ai/flux/schnell", "input": {"prompt": "a lighthouse"}}
                 job = client.post("/api/v1/jobs", json=asked, headers={"Prefer": "wait=30"}).json()
@@ -74,6 +74,21 @@ def test_an_installation_is_made_as_written_and_makes_pictures(tmp_path: Path) -
             serve.stop()
     assert job["status"] == "completed", job
     assert left == 1_000 + 500 - 1
+
+
+def test_an_installation_is_one_world_from_the_first_line_to_the_last_also_where_a_sandbox_has_been(
+    tmp_path: Path,
+) -> None:
+    sandbox = tmp_path / ".darkroom" / "sandbox"
+    sandbox.mkdir(parents=True)
+    (sandbox / "darkroom.db").touch()
+    block = "".join(line for line in REAL[0].splitlines(keepends=True) if "darkroom doctor" not in line)  # asks fal
+    code, out, err = typed(block, tmp_path, clean_environment({"HOME": str(tmp_path)}))
+    assert code == 0, out + err
+    looked = re.findall("Looking at .*", err)
+    assert len(looked) == 4
+    assert set(looked) == {f"Looking at the real world in {tmp_path / 'darkroom' / 'real'}."}
+    assert (sandbox / "darkroom.db").stat().st_size == 0
 
 
 def test_many_processes_begin_as_written(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ World = Annotated[
     Parameter(
         name="--data",
         help="The data folder, or the world in it: .darkroom/real, .darkroom/sandbox. [default: $DARKROOM_DATA or "
-        ".darkroom, and the world that is there, is set by FAL_KEY or DARKROOM_FAL_URL, or runs; a first line says "
-        "which]",
+        ".darkroom, and the world that is there or that FAL_KEY or DARKROOM_FAL_URL say; a first line says which]",
     ),
 ]
 """Which installation on this machine."""

@@ -8,7 +8,6 @@ import sys
 
 from sqlalchemy import make_url
 
-from app.commands.folders import is_running
 from app.settings import Settings, SettingsError
 
 WORLDS = ("sandbox", "real")
@@ -17,7 +16,8 @@ DATABASE = "darkroom.db"
 
 def chosen(settings: Settings) -> Settings:
     """The settings, led to the world that is meant: the one whose folder --data names, else what DARKROOM_FAL_URL or
-    DARKROOM_DATABASE_URL say, else the only one there is, else the real one with FAL_KEY, else the one that runs.
+    DARKROOM_DATABASE_URL say, else the only one there is, else the real one with FAL_KEY. That one of them runs decides
+    nothing: who has just made the other one means that.
 
     Raises:
         SettingsError: there are two, and nothing says which.
@@ -29,14 +29,12 @@ def chosen(settings: Settings) -> Settings:
     there = [world for world in WORLDS if (settings.data / world / DATABASE).exists()]
     if not there:
         return settings
-    if len(there) > 1:
-        there = ["real"] if settings.fal_key else [world for world in there if is_running(settings.data / world)]
-    if len(there) != 1:
+    if len(there) > 1 and settings.fal_key is None:
         raise SettingsError(
             f"{settings.data} holds two worlds, the sandbox's and the real one, and nothing says which is meant. "
             f"Say it: --data {settings.data / 'sandbox'} or --data {settings.data / 'real'}."
         )
-    return _led_to(there[0], settings)
+    return _led_to("real" if len(there) > 1 else there[0], settings)
 
 
 def tell(settings: Settings) -> None:

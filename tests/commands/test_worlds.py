@@ -34,15 +34,38 @@ def test_two_worlds_and_nothing_that_decides_are_refused_with_the_way_out(data: 
 
 
 @pytest.mark.parametrize("world", ["sandbox", "real"])
-def test_the_one_that_runs_is_meant(data: Path, world: str) -> None:
+def test_that_one_runs_does_not_say_that_it_is_meant(data: Path, world: str) -> None:
     lock = FolderLock(data / world)
     assert lock.acquire()
     try:
         assert is_running(data / world)
-        assert chosen(settings(data)).home == data / world
+        with pytest.raises(SettingsError, match="nothing says which is meant"):
+            chosen(settings(data))
     finally:
         lock.release()
     assert not is_running(data / world)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify",),
+        ("refused",),
+        ("admin", "workspace", "create", "Acme"),
+        ("admin", "workspace", "list"),
+        ("admin", "key", "create", "Acme"),
+        ("admin", "key", "list", "Acme"),
+        ("admin", "grant", "Acme", "500"),
+        ("admin", "signin"),
+    ],
+)
+def test_every_command_that_could_mean_either_asks(
+    data: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    for name in ("FAL_KEY", "DARKROOM_FAL_URL", "DARKROOM_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match="nothing says which is meant"):
+        build()([*words, "--data", str(data)], result_action="return_value")
 
 
 @pytest.mark.parametrize("world", ["sandbox", "real"])
