@@ -57,10 +57,12 @@ class Odds:
     clock_skewed: float = 0.1
     list_withheld: float = 0.1
     laptop: float = 0.1
+    # in a share of the seeds, whatever the weather
+    swamped: float = 0.0
 
     @classmethod
     def drawn(cls, dice: random.Random) -> Self:
-        return cls(**{name: min(usual * _weather(dice), 0.6) for name, usual in asdict(cls()).items()})
+        return cls(**{name: min(usual * _weather(dice), 0.6) for name, usual in asdict(cls()).items() if usual})
 
     @classmethod
     def none(cls) -> Self:

@@ -35,6 +35,8 @@ from tests.proof.simulated_letters import Postman, Request
 
 _LATEST_LISTED = timedelta(minutes=8)
 """So long may fal's list not show a request. More than the grace time, and nobody could know what was bought."""
+_SWAMPED_FOR = (900, 2700)
+"""Seconds: mostly more than the grace time, which is ten minutes and twice the longest run seen."""
 
 
 class SimulatedFal:
@@ -48,6 +50,7 @@ class SimulatedFal:
         self._fate = fate
         self._dice = fate.dice
         self._lists = lists
+        self._swamped = False
         self.postman = Postman(clock, fate, self._begin, self._note)
         self._files: dict[str, bytes | None] = {}
         self._busy: dict[asyncio.Task[None], None] = {}
@@ -87,6 +90,11 @@ class SimulatedFal:
         await self._travel()
         if self.away or self._goes_wrong("unsent"):
             return Unsent("connection refused")
+        if self._swamped:
+            return NotAccepted(429, "too many requests", 300.0)
+        if self._fate.odds.swamped and webhook_url is not None and self._goes_wrong("swamped"):
+            self._accept(endpoint, arguments, webhook_url, swamps=True)
+            return Unanswered("cut before the answer")
         if self._goes_wrong("turned_away"):
             return NotAccepted(*self._dice.choice([(429, "too many requests", 30.0), (403, "no balance", None)]))
         if self._goes_wrong("request_lost"):
@@ -147,7 +155,10 @@ class SimulatedFal:
         return [
             ListedRequest(r.id, r.endpoint, r.sent_at, r.ended_at, r.status or None, dict(r.arguments), r.body)
             for r in self.requests.values()
-            if r.endpoint == endpoint and since <= r.sent_at < until and r.listed_at <= self._clock.now()
+            if r.endpoint == endpoint
+            and since <= r.sent_at < until
+            and not r.withheld
+            and r.listed_at <= self._clock.now()
         ]
 
     async def place(self, chunks: AsyncIterator[bytes], *, size: int, content_type: str, name: str) -> str:
@@ -184,15 +195,25 @@ class SimulatedFal:
 
     # What happens there
 
-    def _accept(self, endpoint: str, arguments: Mapping[str, Any], webhook: str | None) -> Request:
+    def _accept(
+        self, endpoint: str, arguments: Mapping[str, Any], webhook: str | None, *, swamps: bool = False
+    ) -> Request:
         now = self._clock.now()
         late = self._dice.random() * _LATEST_LISTED if self._goes_wrong("list_late") else timedelta(0)
         id_ = f"req-{self._dice.randbytes(8).hex()}"
-        request = Request(id_, endpoint, dict(arguments), webhook, now, now + late, not self._lists)
+        request = Request(id_, endpoint, dict(arguments), webhook, now, now + late, swamps or not self._lists)
         self.requests[id_] = request
         self._note(f"accepted {id_} {json.dumps(request.arguments, sort_keys=True)}")
-        self._begin(self._run(request))
+        self._begin(self._swamp(request) if swamps else self._run(request))
         return request
+
+    async def _swamp(self, request: Request) -> None:
+        """So busy with this one that it is listed nowhere and everybody else is turned away, for longer than the grace
+        time: its webhook finds a job that was put back and cannot be sent again."""
+        self._swamped = True
+        await asyncio.sleep(self._dice.uniform(*_SWAMPED_FOR))
+        await self._run(request)
+        self._swamped = False
 
     async def _run(self, request: Request) -> None:
         await asyncio.sleep(self._dice.expovariate(1 / 20))
