@@ -53,7 +53,8 @@ def test_the_key_works_again_after_a_kill_and_a_restart(service: Service) -> Non
 
 def test_it_answers_soon_the_first_time_and_after_a_kill(tmp_path: Path) -> None:
     """Within 1.5 s on a machine that does nothing else, and a second time within 3. What other programs take of it is
-    not counted here: seconds of CPU, beside those that the import alone takes on this machine now."""
+    not counted here, nor how quick the machine is: seconds of CPU, beside those that the import alone takes here and
+    now, and that the libraries take which nothing can do without."""
     with running(tmp_path) as service:
         first = _spent_by(service)
         with service.client() as client:
@@ -61,13 +62,17 @@ def test_it_answers_soon_the_first_time_and_after_a_kill(tmp_path: Path) -> None
         service.kill()
         service.start()
         second = _spent_by(service)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "import app.main"], cwd=ROOT, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    importing = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"import {importing:.2f} s, first start {first:.2f} s, second start {second:.2f} s of CPU")
+    importing, bare = _importing("app.main"), _importing("uvicorn, starlette.applications, sqlmodel")
+    print(f"of CPU: libraries {bare:.2f} s, import {importing:.2f} s, first start {first:.2f} s, second {second:.2f} s")
     assert max(first, second) < 1.6 * importing
-    assert max(first, second) < 6
+    assert max(first, second) < 6 * bare
+
+
+def _importing(modules: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", f"import {modules}"], cwd=ROOT, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _spent_by(service: Service) -> float:

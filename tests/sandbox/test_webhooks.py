@@ -56,6 +56,7 @@ def _arrivals(receiver: Any, count: int) -> list[Delivery]:
 
 
 def test_a_webhook_is_signed_and_carries_the_result(sandbox: Any, receiver: Any) -> None:
+    asked = int(time.time())
     body = sandbox.submit(prompt="a red cup", hook=receiver.url).json()
     [delivery] = _arrivals(receiver, 1)
     headers, raw = delivery
@@ -63,7 +64,7 @@ def test_a_webhook_is_signed_and_carries_the_result(sandbox: Any, receiver: Any)
 
     assert _genuine(sandbox, delivery)
     assert headers["x-fal-webhook-user-id"] == "user_sandbox"
-    assert abs(int(headers["x-fal-webhook-timestamp"]) - time.time()) < 5
+    assert asked <= int(headers["x-fal-webhook-timestamp"]) <= time.time()
     assert list(payload) == sorted(payload) == ["error", "gateway_request_id", "payload", "request_id", "status"]
     assert (payload["status"], payload["error"]) == ("OK", None)
     assert payload["payload"] == sandbox.http.get(body["response_url"]).json()
@@ -150,13 +151,14 @@ def test_lost_never_comes_but_the_result_is_there(sandbox: Any, receiver: Any) -
 
 def test_late_comes_ten_of_its_minutes_after_the_end(start: Callable[..., Any], receiver: Any) -> None:
     sandbox = start("--speed", "600")
+    asked = int(time.time())
     body = sandbox.submit(prompt="x", hook=receiver.url, chaos="late").json()
     assert sandbox.result(body).status_code == 200
 
     assert receiver.got == []
     [delivery] = _arrivals(receiver, 1)
     assert _genuine(sandbox, delivery)
-    assert abs(int(delivery[0]["x-fal-webhook-timestamp"]) - time.time()) < 5
+    assert asked + 1 <= int(delivery[0]["x-fal-webhook-timestamp"]) <= time.time()
 
 
 def test_early_comes_before_the_submit_is_answered(sandbox: Any, receiver: Any) -> None:
