@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ def dev(  # options of a command line
 ) -> int:
     """Everything on this machine, with a local fal: nothing to set up, nothing to pay.
 
-    Makes a data folder, a workspace with credits and a key, and says what to do next. Ctrl-C stops all of it.
+    Makes a data folder, a workspace with credits and a key, and says what to do next. Ctrl-C stops all of it. Where one
+    runs already, it prints a new link into that one.
 
     Args:
         port: Port to listen on; 0 picks a free one. [default: $PORT or 8000]
@@ -31,7 +33,7 @@ def dev(  # options of a command line
         chaos: What goes wrong at the local fal: duplicate,lost=0.3 or all=0.2; `darkroom sandbox --help` lists it.
     """
     from app.commands.fal_in_a_box import Box, real_settings, require_chaos, require_no_box
-    from app.commands.folders import require_free, require_home
+    from app.commands.folders import is_running, require_free, require_home
     from app.settings import read_settings
 
     given = read_settings(data=data, port=port)
@@ -42,6 +44,8 @@ def dev(  # options of a command line
         require_no_box("--real" if real else "DARKROOM_FAL_URL", speed, chaos)
         return _developed(real_settings(given) if real else given)
     require_chaos(chaos, speed)
+    if is_running(given.data / "sandbox"):
+        _let_in_again(given.data / "sandbox")
     require_free(given.data / "sandbox")
     with Box(given.data / "sandbox" / "fal", speed, chaos) as box:
         return _developed(given, box, tuple(_notes(given, chaos)))
@@ -59,6 +63,16 @@ def _developed(settings: Settings, box: Box | None = None, notes: tuple[str, ...
     settings = sandbox_settings(settings, box) if box else settings
     with reached(settings):
         return run(develop(settings, box, notes))
+
+
+def _let_in_again(home: Path) -> None:
+    """Whoever starts a second one has often only lost the page of the first: a new link into that."""
+    from app.commands.administration import print_signin
+    from app.commands.loop import run
+    from app.settings import SettingsError
+
+    with suppress(SettingsError):  # it may not be ready, or have several workspaces: what is said next is enough
+        run(print_signin(home, None, None))
 
 
 def _notes(given: Settings, chaos: str) -> Iterator[str]:

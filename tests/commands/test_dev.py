@@ -178,12 +178,15 @@ def test_it_ends_when_the_sandbox_ends(tmp_path: Path) -> None:
         assert "The sandbox has ended" in program.text()
 
 
-def test_a_second_one_on_the_same_folder_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+def test_a_second_one_on_the_same_folder_is_refused_harms_nothing_and_leads_into_the_first(tmp_path: Path) -> None:
     with developing(tmp_path) as first:
         before = state(tmp_path)
         second = darkroom(tmp_path, "dev", "--port", "0", "--speed", "20")
         assert second.returncode == 2
         assert f"already, at {before['url']}." in second.stderr
+        with httpx.Client(trust_env=False) as browser:
+            assert browser.get(second.stdout.strip()).headers["location"] == "/"
+            assert browser.get(f"{before['url']}/api/v1/me").json()["workspace"]["name"] == "development"
         assert state(tmp_path) == before
         assert len(children(first)) == 1
         assert darkroom(tmp_path, "submit", "a wren", "--wait").returncode == 0
