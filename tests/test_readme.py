@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import pytest
@@ -46,6 +47,7 @@ def test_every_block_of_the_tour_works_as_written(started: tuple[Path, int]) -> 
     assert "event: job.completed" in said
     assert '"code"' not in re.sub(r'"code":\s*"job', "", out), said
     assert list((folder / "pictures").iterdir()), said
+    assert len(ZipFile(folder / "boats.zip").namelist()) == 4, "three pictures and what they came from"
 
 
 def test_an_installation_is_made_as_written_and_makes_pictures(tmp_path: Path) -> None:

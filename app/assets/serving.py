@@ -4,7 +4,7 @@ a key never changes, so browsers may keep it for good."""
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from app.core.errors import NotFound, RangeNotSatisfiable
 from app.services import Services
@@ -40,7 +40,9 @@ async def serve(
     )
 
 
-async def given_out(services: Services, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+async def given_out(
+    services: Services, key: str, start: int = 0, end: int | None = None
+) -> AsyncGenerator[bytes, None]:
     """The bytes under `key` as they leave us: each chunk that was taken is counted."""
     chunks = services.blobs.read(key, start, end)
     try:

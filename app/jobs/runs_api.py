@@ -11,11 +11,12 @@ from app.core.paging import Page
 from app.core.principal import Principal, Scope
 from app.jobs import retry, runs
 from app.jobs.accept_run import RunRequest, accept_run
+from app.jobs.archive import ZIP, archive
 from app.jobs.read import RunsQuery, run_snapshot, runs_page
 from app.jobs.view import RunView
 from app.jobs.watching import watch
 from app.services import Services
-from app.web.operation import Operation, Reply
+from app.web.operation import Download, Operation, Reply
 
 
 class Retried(BaseModel):
@@ -46,6 +47,15 @@ async def get_run(services: Services, principal: Principal, run: str) -> RunView
     view = await run_snapshot(services, principal.workspace, run)
     watch(services, run)
     return view
+
+
+async def get_archive(services: Services, principal: Principal, run: str) -> Download:
+    """A run's pictures as one ZIP
+
+    Those there are by now, in the order of the slots, and a `manifest.json` with every job's state, prompt and seed,
+    and the hash of every picture.
+    """
+    return await archive(services, await runs.find(services, principal.workspace, run))
 
 
 async def cancel_run(services: Services, principal: Principal, run: str) -> RunView:
@@ -97,6 +107,15 @@ OPERATIONS = (
     ),
     Operation("GET", "/runs", list_runs, scope=Scope.JOBS_READ),
     Operation("GET", "/runs/{run}", get_run, scope=Scope.JOBS_READ, resource="run", raises=(NotFound,)),
+    Operation(
+        "GET",
+        "/runs/{run}/archive",
+        get_archive,
+        scope=Scope.ASSETS_READ,
+        resource="run",
+        media=(ZIP,),
+        raises=(NotFound,),
+    ),
     Operation("POST", "/runs/{run}/cancel", cancel_run, scope=_WRITE, resource="run", raises=_MOVES),
     Operation("POST", "/runs/{run}/pause", pause_run, scope=_WRITE, resource="run", raises=_MOVES),
     Operation("POST", "/runs/{run}/resume", resume_run, scope=_WRITE, resource="run", raises=_MOVES),
