@@ -69,11 +69,17 @@ class Catalog:
     models: tuple[Model, ...] = MODELS
     defaults: Mapping[Role, str] = field(default_factory=lambda: DEFAULTS)
 
+    @property
+    def names(self) -> list[str]:
+        """All that `resolve` knows: ids, whole and short, and roles."""
+        whole = [model.id for model in self.models]
+        return [*whole, *(each.removeprefix("fal-ai/") for each in whole), *(role.value for role in self.defaults)]
+
     def get(self, id: str) -> Model:
         """The model of this endpoint id, whole or without `fal-ai/`. Raises `NotFound`."""
         if model := self._find(id):
             return model
-        raise NotFound(f"There is no such model here.{self._hint(id)}")
+        raise NotFound(f"There is no such model here.{self._way_out(id)}")
 
     def for_role(self, role: Role) -> Model:
         """The default model of the role."""
@@ -85,13 +91,14 @@ class Catalog:
             return model
         if name in {role.value for role in self.defaults}:
             return self.for_role(Role(name))
-        detail = f"There is no such model or role here.{self._hint(name)}"
+        detail = f"There is no such model or role here.{self._way_out(name)}"
         raise UnknownModel(detail, errors=[FieldError(at, detail, UnknownModel.slug)])
 
     def _find(self, id: str) -> Model | None:
         return next((model for model in self.models if id in {model.id, model.id.removeprefix("fal-ai/")}), None)
 
-    def _hint(self, name: str) -> str:
+    def _way_out(self, name: str) -> str:
         names = [*(model.id.removeprefix("fal-ai/") for model in self.models), *self.defaults]
         close = difflib.get_close_matches(name[:100].lower().removeprefix("fal-ai/"), names, n=3, cutoff=0.5)
-        return f" Did you mean {' or '.join(close)}?" if close else ""
+        meant = f" Did you mean {' or '.join(close)}?" if close else ""
+        return f"{meant} GET /api/v1/models lists what there is."

@@ -153,7 +153,7 @@ OPERATIONS = (
         idempotent=True,
         raises=(UnknownModel, NotEnoughCredits, KeyReused),
     ),
-    Operation("GET", "/jobs", list_jobs, scope=Scope.JOBS_READ),
+    Operation("GET", "/jobs", list_jobs, scope=Scope.JOBS_READ, raises=(UnknownModel,)),
     Operation("GET", "/jobs/{job}", get_job, scope=Scope.JOBS_READ, resource="job", raises=(NotFound,)),
     Operation(
         "POST", "/jobs/{job}/cancel", cancel, scope=Scope.JOBS_WRITE, resource="job", raises=(NotFound, IllegalMove)

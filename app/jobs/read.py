@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from sqlalchemy import case, func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.assets.addresses import asset_view
 from app.assets.model import AssetRow
+from app.catalog import Catalog
 from app.core.errors import NotFound
 from app.core.moments import Moment
 from app.core.paging import Page, page_of
@@ -24,6 +26,15 @@ from app.store.log import CounterRow
 from app.store.pages import newest_first, position
 
 
+def _with_a_key(pair: str) -> str:
+    if pair.find(":") < 1:
+        raise PydanticCustomError("key_and_value", "Must be a key and its value with a colon between them, as order:17")
+    return pair
+
+
+Pair = Annotated[str, Field(max_length=600, json_schema_extra={"pattern": "^[^:]+:"}), AfterValidator(_with_a_key)]
+
+
 class JobsQuery(BaseModel):
     """Filters are joined by "and"."""
 
@@ -31,11 +42,13 @@ class JobsQuery(BaseModel):
 
     status: list[JobStatus] = []
     run: str | None = None
-    model: str | None = None
-    text: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="Words in the prompt.")
-    metadata: list[Annotated[str, StringConstraints(pattern=r"^[^:]+:.*$", max_length=600)]] = Field(
-        default=[], description="Written key:value; may come several times."
+    model: str | None = Field(
+        default=None,
+        description="A model's id, whole or without `fal-ai/`, or a role: the model that plays it now.",
+        json_schema_extra={"enum": [*Catalog().names]},
     )
+    text: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="Words in the prompt.")
+    metadata: list[Pair] = Field(default=[], description="Written key:value; may come several times.")
     created_after: Moment | None = None
     created_before: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
@@ -62,10 +75,11 @@ async def job_snapshot(services: Services, workspace: str, job: str) -> JobView:
 
 
 async def jobs_page(services: Services, workspace: str, query: JobsQuery) -> Page[JobView]:
-    """Newest first."""
+    """Newest first. Raises `UnknownModel`."""
     place = f"jobs:{workspace}"
     after = services.cursors.read(place, query.cursor) if query.cursor else None
-    wanted = newest_first(_filtered(workspace, query), table(JobRow), query.limit, after)
+    model = services.catalog.resolve(query.model, at="/query/model").id if query.model is not None else None
+    wanted = newest_first(_filtered(workspace, query, model), table(JobRow), query.limit, after)
     async with services.db.read() as session:
         rows: Sequence[JobRow] = (await session.exec(wanted)).all()  # type: ignore[call-overload]
         assets = await _assets(session, [row.id for row in rows])
@@ -95,14 +109,14 @@ async def runs_page(services: Services, workspace: str, query: RunsQuery) -> Pag
     return page_of(views, query.limit, lambda v: services.cursors.write(place, position(v.created_at, v.id)))
 
 
-def _filtered(workspace: str, query: JobsQuery) -> Any:
+def _filtered(workspace: str, query: JobsQuery, model: str | None) -> Any:
     wanted: Any = select(JobRow).where(JobRow.workspace == workspace)
     if query.status:
         wanted = wanted.where(col(JobRow.status).in_(query.status))
     if query.run:
         wanted = wanted.where(JobRow.run == query.run)
-    if query.model:
-        wanted = wanted.where(JobRow.model == query.model)
+    if model:
+        wanted = wanted.where(JobRow.model == model)
     if query.text:
         wanted = wanted.where(col(JobRow.input)["prompt"].as_string().icontains(query.text, autoescape=True))
     for pair in query.metadata:

@@ -88,11 +88,23 @@ def test_an_unknown_name_in_a_request_points_at_the_field() -> None:
     assert caught.value.document()["errors"][0]["pointer"] == "/body/model"
 
 
+@pytest.mark.parametrize("name", ["nope", "nanobanana", "text-to-picture"])
+def test_whoever_asks_for_what_is_not_there_is_told_where_the_list_is(name: str) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        Catalog().resolve(name)
+    with pytest.raises(NotFound, match=r"GET /api/v1/models lists"):
+        Catalog().get(name)
+
+    [fault] = caught.value.errors
+    assert caught.value.detail == fault.detail
+    assert fault.detail.endswith("GET /api/v1/models lists what there is.")
+
+
 def test_a_name_like_none_gets_no_suggestion_and_never_comes_back() -> None:
     with pytest.raises(NotFound) as caught:
         Catalog().get("§" * 100_000)
 
-    assert caught.value.detail == "There is no such model here."
+    assert caught.value.detail == "There is no such model here. GET /api/v1/models lists what there is."
 
 
 @every_model
