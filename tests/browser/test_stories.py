@@ -121,6 +121,28 @@ def test_a_file_that_is_no_picture_says_so(open_studio: OpenStudio, tmp_path: Pa
     expect(slot).to_have_count(0)
 
 
+def test_nothing_is_bought_with_fewer_references_than_were_chosen(open_studio: OpenStudio, tmp_path: Path) -> None:
+    studio = open_studio(tolerated=REFUSED)
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "ok.png")
+    (tmp_path / "fake.jpg").write_bytes(b"%PDF-1.7 no picture")
+    studio.model.select_option("fal-ai/nano-banana/edit")
+    studio.page.locator("#files").set_input_files([tmp_path / "fake.jpg", tmp_path / "ok.png"])
+    slots = studio.page.locator(".slots li")
+    expect(slots.nth(0).locator(".state")).to_have_text(re.compile("^This is not a picture"))
+    expect(slots.nth(1).locator("progress")).to_be_hidden()
+
+    prompt = "a hat for whoever is in the pictures"
+    studio.submit(prompt)
+    wrong = studio.page.locator("#references > .wrong")
+    expect(wrong).to_contain_text("fake.jpg cannot be used")
+    expect(studio.card(prompt)).to_have_count(0)
+
+    slots.nth(0).get_by_role("button", name="Remove fake.jpg").click()
+    expect(wrong).to_be_hidden()
+    studio.submit(prompt)
+    expect(studio.card(prompt)).to_contain_text("1 reference")
+
+
 def test_a_job_is_cancelled(studio: Studio) -> None:
     prompt = "[[slow:600]] nobody waits for this"
     studio.submit(prompt)

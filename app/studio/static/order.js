@@ -103,8 +103,9 @@ export class Order {
   async #send() {
     if (this.button.disabled) return;
     this.#complain([]);
-    if (this.references.underWay) {
-      this.#complain([{ pointer: '/body/reference_images', detail: 'A picture is still being sent. Wait a moment.' }]);
+    const hindrance = this.#hindrance();
+    if (hindrance) {
+      this.#complain([{ pointer: '/body/reference_images', detail: hindrance }]);
       return;
     }
     const said = this.#fields.map(({ name, read }) => [name, read()]).filter(([, value]) => value !== undefined);
@@ -121,6 +122,13 @@ export class Order {
       this.button.disabled = false;
       this.button.textContent = label;
     }
+  }
+
+  /** What keeps the references from being all that were chosen. */
+  #hindrance() {
+    const { broken, underWay } = this.references;
+    if (broken.length) return `Nothing was bought: ${broken.join(', ')} cannot be used. Take ${broken.length > 1 ? 'them' : 'it'} away, or choose another picture.`;
+    return underWay ? 'A picture is still being sent. Wait a moment.' : '';
   }
 
   /** The connection is back: a line that only said it was gone goes. */

@@ -45,6 +45,11 @@ export class References {
     return this.#takes.most > 0 && this.#slots.some((slot) => !slot.id && !slot.trouble);
   }
 
+  /** The names of those that cannot be used: what was chosen is not left out in silence. */
+  get broken() {
+    return this.#takes.most === 0 ? [] : this.#slots.filter((slot) => slot.trouble).map((slot) => slot.name);
+  }
+
   get kept() {
     return this.#slots.filter((slot) => slot.id).map(({ id, name }) => ({ id, name }));
   }
