@@ -16,6 +16,7 @@ from app.jobs.lifecycle import ENDINGS, JOB, RUN_ENDINGS, RunStatus
 from app.jobs.model import JobRow, RunRow
 from app.jobs.watching import watch
 from app.services import Services
+from app.store.follow import beyond, number
 from app.store.history import Filter, extent_of, read_page
 from app.web.media import JSON, STREAM, preferred
 from app.web.operation import Operation, Stream
@@ -119,7 +120,7 @@ async def follow_events(
     """
     _require_known(query.types)
     if preferred(accept, named=STREAM, otherwise=JSON) == JSON:
-        return await _page(services, principal.workspace, query)
+        return await _page(services, principal.workspace, query, last_event_id)
     topic = await _topic(services, principal.workspace, query)
     watch(services, topic)
     feed = await services.hub.follow(
@@ -154,12 +155,15 @@ async def _topic(services: Services, workspace: str, query: EventsQuery) -> str:
     return next((row.id for row in (job, run) if row is not None and row.workspace == workspace), workspace)
 
 
-async def _page(services: Services, workspace: str, query: EventsQuery) -> EventsPage:
-    after = query.after or 0
+async def _page(services: Services, workspace: str, query: EventsQuery, last_event_id: str | None) -> EventsPage:
+    """Raises `InvalidRequest` where a stream could not begin either."""
+    after = number(_after(query, last_event_id)) or 0
     wanted = Filter(query.job, query.run, frozenset(query.types))
     async with services.db.read() as session:
         found = await read_page(session, workspace, after, query.limit + 1, wanted)
-        trimmed = (await extent_of(session, workspace)).trimmed
+        newest, trimmed = await extent_of(session, workspace)
+    if after > newest:
+        raise beyond("/query/after" if last_event_id is None else "/header/last-event-id", newest)
     shown = [
         EventView(seq=e.seq, type=e.type, time=e.time, job=e.job, run=e.run, data=e.data) for e in found[: query.limit]
     ]

@@ -76,7 +76,7 @@ class Hub:
         Raises:
             InvalidRequest: there is no such place to start from.
         """
-        given = _number(after)
+        given = number(after)
         wanted = Filter(job, run, types)
         ending = (Filter(job, run, final), Filter(job, run, reopened)) if final and (job or run) else None
         tail = self._tails.get(workspace)
@@ -192,7 +192,7 @@ async def _survey(
     return extent, None if last and back and back > last else last
 
 
-def _number(after: int | str | None) -> int | None:
+def number(after: int | str | None) -> int | None:
     """A number as it was given; one with too many digits is only known to be beyond every event.
 
     Raises:
@@ -208,6 +208,15 @@ def _number(after: int | str | None) -> int | None:
     return int(text[:20])
 
 
+def beyond(where: str, newest: int) -> InvalidRequest:
+    """What is told to whoever asks for what comes after an event that there has not been: such a reader would wait in
+    vain, and then miss what comes."""
+    detail = f"The newest event is number {newest}: go on after that one, or after one before it."
+    return InvalidRequest(
+        f"There is no such place in the stream. {detail}", errors=[FieldError(where, detail, "cursor")]
+    )
+
+
 def _start(given: int | None, extent: Extent, *, came_back: bool) -> tuple[int, bool]:
     """Where to begin, and whether that leaves something out which the reader has to be told."""
     newest, trimmed = extent
@@ -216,6 +225,5 @@ def _start(given: int | None, extent: Extent, *, came_back: bool) -> tuple[int, 
     if given > newest:
         if came_back:
             return newest, True
-        wrong = FieldError("/query/after", f"The newest event is number {newest}.", "cursor")
-        raise InvalidRequest("There is no such place in the stream.", errors=[wrong])
+        raise beyond("/query/after", newest)
     return max(given, trimmed), given < trimmed
