@@ -131,11 +131,16 @@ def void(tx: Tx, held: Hold, reason: str, topic: Topic) -> None:
 
 def book_cost(tx: Tx, execution: str, workspace: str, owner: str, micro_usd: int) -> None:
     """What we expect fal to bill for one execution; booked once, however often its result arrives."""
-    transfer = derived("xfer", "cost", execution)
+    transfer = cost_of(execution)
     row = _row(tx, transfer, workspace, Kind.COST, owner=owner)
     if micro_usd and tx.execute(_TRANSFER_IF_NEW[tx.dialect], row).rowcount == 1:
         entries = [(Account.PAYABLE, -micro_usd), (Account.COSTS, micro_usd)]
         _enter(tx, transfer, workspace, Ledger.MICRO_USD, entries)
+
+
+def cost_of(execution: str) -> str:
+    """The id of the transfer that books an execution's cost."""
+    return derived("xfer", "cost", execution)
 
 
 def _available(tx: Tx, workspace: str) -> int:

@@ -133,6 +133,11 @@ def end(
     return tx.execute(_END, {"the_id": attempt, **values}).rowcount == 1
 
 
+def execution_of(attempt: str, request_id: str | None) -> str:
+    """What fal did for an attempt, by the name under which its cost is booked. Without a request id it did nothing."""
+    return f"{attempt}/{request_id or attempt}"
+
+
 def ticket_of(services: Services, attempt: AttemptRow, request_id: str | None = None) -> Ticket:
     """Where the attempt lives at fal: the addresses it gave us, or those that follow from the request id."""
     known = attempt.request_id or request_id

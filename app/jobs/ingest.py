@@ -73,7 +73,7 @@ async def ingest(services: Services, task: Task) -> None:
 
     def ingested(tx: Tx) -> str:
         micro_usd = cost if cost is not None else reading.job.price["micro_usd"] if isinstance(outcome, Made) else 0
-        execution = f"{reading.attempt.id}/{reading.delivery.request_id}"
+        execution = attempts.execution_of(reading.attempt.id, reading.delivery.request_id)
         book_cost(tx, execution, reading.job.workspace, reading.job.id, micro_usd)
         effect = _apply(tx, services, reading, decision, units, micro_usd)
         inbox.set_effect(tx, reading.delivery.id, effect)

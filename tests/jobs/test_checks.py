@@ -3,8 +3,10 @@ by hand, and the check that is there for it must say so. Of the house itself no 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -125,6 +127,21 @@ _SECOND_ATTEMPT = (
     "UPDATE jobs SET attempt = 2 WHERE id = {done}"
 )
 _EVENT = "WHERE job = {done} AND type = 'job.submitted'"
+_HELD_FOR_NOBODY = (
+    "INSERT INTO transfers (id, workspace, kind, hold, owner, reason, created_at) SELECT 'stray', workspace, kind, "
+    f"'stray', 'job_nobody', '', created_at FROM transfers WHERE id = {_HOLD}; "
+    "INSERT INTO entries (transfer, account, ledger, workspace, amount) SELECT 'stray', account, ledger, workspace, "
+    f"amount FROM entries WHERE transfer = {_HOLD}; UPDATE balances SET (available, held) = "
+    "(SELECT available - credits_held, held + credits_held FROM jobs WHERE id = {done}) "
+    "WHERE workspace = (SELECT workspace FROM jobs WHERE id = {done})"
+)
+_LATE = "UPDATE jobs SET deadline_at = '2020-01-01 00:00:00.000000' WHERE id = {waits}"
+_TRIMMED = (
+    "UPDATE counters SET trimmed = (SELECT max(seq) FROM events WHERE job = {done}) "
+    "WHERE workspace = (SELECT workspace FROM jobs WHERE id = {done}); "
+    "DELETE FROM events WHERE EXISTS (SELECT 1 FROM counters c WHERE c.workspace = events.workspace "
+    "AND events.seq <= c.trimmed)"
+)
 
 SPOILED = {
     "a balance is changed": ("balances", "UPDATE balances SET available = available + 1"),
@@ -146,6 +163,25 @@ SPOILED = {
         "jobs and holds",
         _ANOTHER + " 'early', workspace, 'void', hold, '', created_at FROM jobs WHERE id = {waits}",
     ),
+    "a hold for a job that does not exist": ("holds and owners", _HELD_FOR_NOBODY),
+    "a hold that its job does not know of": ("holds and owners", "UPDATE jobs SET hold = NULL WHERE id = {waits}"),
+    "a hold that was never taken": ("jobs and holds", "UPDATE jobs SET hold = 'hold_of_nobody' WHERE id = {waits}"),
+    "a job says it was charged another amount": ("amounts", "UPDATE jobs SET credits_posted = 77 WHERE id = {done}"),
+    "a job says it holds another amount": ("amounts", "UPDATE jobs SET credits_held = 77 WHERE id = {waits}"),
+    "a run says it holds another amount": (
+        "amounts",
+        f"UPDATE runs SET credits_held = 77, hold = {_HOLD} WHERE id = {{run}}",
+    ),
+    "all costs are gone": (
+        "costs",
+        "DELETE FROM entries WHERE ledger = 'micro_usd'; DELETE FROM transfers WHERE kind = 'cost'",
+    ),
+    "a cost is another than its attempt's": (
+        "costs",
+        "UPDATE entries SET amount = 2 * amount WHERE ledger = 'micro_usd'",
+    ),
+    "a cost of nobody's": ("costs", "UPDATE transfers SET owner = 'job_nobody' WHERE kind = 'cost'"),
+    "a job goes on past its deadline": ("deadlines", _LATE),
     "a completed job's hold is still open": ("jobs and holds", f"DELETE FROM transfers WHERE id = {_FINAL}"),
     "a job without a task": (
         "jobs and tasks",
@@ -182,6 +218,21 @@ SPOILED = {
     "the newest event is missing": ("events", "UPDATE counters SET seq = seq + 1"),
     "an event tells another story": ("histories", f"UPDATE events SET type = 'job.completed' {_EVENT}"),
     "a state nobody told of": ("histories", "UPDATE jobs SET status = 'running' WHERE id = {waits}"),
+    "a job began twice": ("histories", f"UPDATE events SET type = 'job.queued' {_EVENT}"),
+    "events of a job that is not there": ("histories", "UPDATE events SET job = 'job_nobody' WHERE job = {waits}"),
+    "a run's event tells another story": (
+        "histories",
+        "UPDATE events SET type = 'run.cancelled' WHERE run = {run} AND type = 'run.completed'",
+    ),
+    "a run's state nobody told of": ("histories", "UPDATE runs SET status = 'cancelled' WHERE id = {run}"),
+    "another job's events were trimmed": (
+        "histories",
+        f"{_TRIMMED}; UPDATE jobs SET status = 'running' WHERE id = {{waits}}",
+    ),
+    "what is left of a trimmed job tells another story": (
+        "histories",
+        _TRIMMED.replace("max(seq)", "max(seq) - 1") + "; UPDATE events SET type = 'job.failed' WHERE job = {done}",
+    ),
     "a delivery came to nothing": ("deliveries", "UPDATE deliveries SET effect = NULL WHERE job = {done}"),
 }
 
@@ -207,6 +258,56 @@ async def test_a_spoiled_picture_is_noticed(copy: Copy, says: str) -> None:
 
     (complaint,) = (await copy.complaints())["objects"]
     assert says in complaint
+
+
+async def test_an_old_object_that_no_row_knows_of_is_noticed(copy: Copy) -> None:
+    _orphan(copy, days=10)
+
+    (complaint,) = (await copy.complaints())["objects"]
+    assert "w/ws/asset_gone/0.png" in complaint
+
+
+async def test_a_young_object_may_still_get_its_row(copy: Copy) -> None:
+    _orphan(copy, days=1.5)
+
+    assert await copy.complaints() == {}
+
+
+async def test_what_nobody_has_looked_at_since_is_no_fault_yet(copy: Copy) -> None:
+    """The service stood still, or this is a backup of long ago: sweeping comes with the next start."""
+    _orphan(copy, days=10)
+    for schedule in ("assets.orphans", "jobs.deadlines"):
+        copy.run(
+            "INSERT INTO tasks (id, kind, key, workspace, payload, state, lane, due_at, tries, deaths, fence, "
+            f"created_at) VALUES ('{schedule}', 'schedule.{schedule}', 'schedule:{schedule}', 'system', "
+            "'{{}}', 'ready', 1, '2019-01-01 00:00:00.000000', 0, 0, 0, '2019-01-01 00:00:00.000000')"
+        )
+    copy.run(_LATE)
+
+    assert await copy.complaints() == {}
+
+
+async def test_a_job_of_a_paused_run_may_wait_past_its_deadline(copy: Copy) -> None:
+    copy.run(
+        _LATE + "; UPDATE jobs SET status = 'queued', run = {run} WHERE id = {waits}; "
+        "UPDATE runs SET status = 'paused' WHERE id = {run}"
+    )
+
+    assert "deadlines" not in await copy.complaints()
+
+
+async def test_a_job_whose_events_were_trimmed_is_no_fault(copy: Copy) -> None:
+    copy.run(_TRIMMED)
+
+    assert await copy.complaints() == {}
+
+
+def _orphan(copy: Copy, days: float) -> None:
+    path = copy.folder / "blobs" / "w" / "ws" / "asset_gone" / "0.png"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"picture")
+    then = time.time() - days * 86400
+    os.utime(path, (then, then))
 
 
 async def test_every_check_has_been_seen_to_bite() -> None:
