@@ -8,7 +8,7 @@ import hashlib
 import os
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -108,10 +108,13 @@ def services_of(settings: Settings, base_url: str, features: tuple[Feature, ...]
     async def recheck(principal: Principal) -> None:
         await authenticator.recheck(services, principal)
 
+    async def ended(actors: Collection[str]) -> Collection[str]:
+        return await authenticator.ended(services, actors)
+
     services = Services(
         db=db,
         hub=Hub(db.read, clock, rules),
-        streams=Streams(rules, dice, partial(_count_stream, metrics)),
+        streams=Streams(rules, dice, partial(_count_stream, metrics), ended=ended),
         provider=failpoints.watch("Provider", _provider(settings, rules)),
         vision=failpoints.watch("Vision", _vision(settings)),
         blobs=failpoints.watch("Blobs", _blobs(settings, secret, clock)),

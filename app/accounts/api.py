@@ -125,7 +125,7 @@ async def post_keys(
 
 
 async def delete_key(services: Services, principal: Principal, key: str) -> None:
-    """Revoke a key. It stops within a second."""
+    """Revoke a key. It stops within a second, and its open streams end within two."""
     if key == principal.actor:
         raise Conflict("A key cannot revoke itself: nobody could tell whether it worked. Use another one.")
     await services.db.write(lambda tx: revoke_key(tx, principal.workspace, key))

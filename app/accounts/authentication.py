@@ -1,15 +1,19 @@
 """From what came with a request to who is asking. What is not known, revoked, expired or malformed is answered alike.
 
 An answer is believed for at most a second: a key in heavy use then costs no query, and a revoked one still stops at
-once, in every process.
+once, in every process. The same holds for those who read streams: asked about again for each page, and all of them in
+one question a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
+
+from sqlalchemy import bindparam, or_, select
 
 from app.accounts.keys import touch_key
 from app.accounts.model import SYSTEM, KeyRow, SessionRow
@@ -17,6 +21,7 @@ from app.accounts.secrets import hashed, key_id, session_id
 from app.core.errors import NotAuthenticated
 from app.core.principal import Principal, Scope
 from app.services import Services
+from app.store.columns import table
 from app.web.guards import Credentials
 
 BELIEVED_FOR = 1.0
@@ -24,9 +29,21 @@ REMEMBERED = 4096
 USE_NOTED_EVERY = timedelta(minutes=1)
 
 
+_K, _S = table(KeyRow).c, table(SessionRow).c
+_LIVING_KEYS = select(_K.id).where(
+    _K.id.in_(bindparam("those", expanding=True)),
+    _K.revoked_at.is_(None),
+    or_(_K.expires_at.is_(None), _K.expires_at > bindparam("now")),
+)
+_LIVING_SESSIONS = select(_S.id).where(
+    _S.id.in_(bindparam("those", expanding=True)), _S.ended_at.is_(None), _S.expires_at > bindparam("now")
+)
+
+
 class Authenticator:
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Principal]] = {}
+        self._living: dict[str, float] = {}
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def authenticate(self, services: Services, credentials: Credentials) -> Principal:
@@ -63,11 +80,32 @@ class Authenticator:
 
     async def recheck(self, services: Services, principal: Principal) -> None:
         """Raises `NotAuthenticated` when the key or the session has ended since."""
-        kind: type[KeyRow | SessionRow] = SessionRow if principal.actor.startswith("session_") else KeyRow
+        actor = principal.actor
+        if self._lives(services, actor):
+            return
+        async with self._asking.setdefault(actor, asyncio.Lock()):
+            if not self._lives(services, actor) and await self.ended(services, [actor]):
+                raise _nobody()
+
+    async def ended(self, services: Services, actors: Collection[str]) -> frozenset[str]:
+        """Those of these keys and sessions that may no longer be used."""
+        until = services.clock.monotonic() + BELIEVED_FOR
+        sessions = [actor for actor in actors if actor.startswith("session_")]
+        keys = [actor for actor in actors if not actor.startswith("session_")]
+        now = services.clock.now()
+        living: set[str] = set()
         async with services.db.read() as session:
-            row: KeyRow | SessionRow | None = await session.get(kind, principal.actor)
-        if row is None or _ended(row, services.clock.now()):
-            raise _nobody()
+            for query, wanted in ((_LIVING_KEYS, keys), (_LIVING_SESSIONS, sessions)):
+                if wanted:
+                    rows = await session.exec(query, params={"those": wanted, "now": now})  # type: ignore[call-overload]
+                    living.update(rows.scalars())
+        if len(self._living) >= REMEMBERED:
+            self._living.clear()
+        self._living.update(dict.fromkeys(living, until))
+        return frozenset(actors) - living
+
+    def _lives(self, services: Services, actor: str) -> bool:
+        return services.clock.monotonic() < self._living.get(actor, 0.0)
 
 
 async def _by_key(services: Services, text: str) -> Principal:

@@ -59,7 +59,7 @@ def create_key(tx: Tx, row: KeyRow) -> None:
 
 
 def revoke_key(tx: Tx, workspace: str, key: str) -> None:
-    """It stops within a second, everywhere.
+    """It stops within a second, and its open streams end within two, everywhere.
 
     Raises:
         NotFound: this workspace has no such key, or it was revoked before.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.errors import FieldError, InvalidRequest
 from app.core.events import Event
+from app.core.feed import Feed
 from app.core.principal import Principal, Scope
 from app.jobs import cancel, runs
 from app.jobs.lifecycle import ENDINGS, JOB, RUN_ENDINGS, RunStatus
@@ -21,8 +22,6 @@ from app.store.history import Filter, extent_of, read_page
 from app.web.media import JSON, STREAM, preferred
 from app.web.operation import Operation, Stream
 from app.web.ticks import Ticks
-
-Recheck = Callable[[], Coroutine[Any, Any, None]]
 
 
 class FollowQuery(BaseModel):
@@ -89,7 +88,7 @@ async def follow_job(
         ended=row.status in JOB.final,
         snapshot=f"{services.base_url}/api/v1/jobs/{job}",
     )
-    return services.streams.stream(feed, _recheck(services, principal, job), owner=principal.workspace)
+    return _streamed(services, principal, job, feed)
 
 
 async def follow_run(
@@ -107,7 +106,7 @@ async def follow_run(
         ended=row.status not in (RunStatus.RUNNING, RunStatus.PAUSED),
         snapshot=f"{services.base_url}/api/v1/runs/{run}",
     )
-    return services.streams.stream(feed, _recheck(services, principal, run), owner=principal.workspace)
+    return _streamed(services, principal, run, feed)
 
 
 async def follow_events(
@@ -131,7 +130,7 @@ async def follow_events(
         types=frozenset(query.types),
         snapshot=f"{services.base_url}/api/v1/jobs",
     )
-    return services.streams.stream(feed, _recheck(services, principal, topic), owner=principal.workspace)
+    return _streamed(services, principal, topic, feed)
 
 
 async def test_stream(services: Services) -> Stream:
@@ -185,14 +184,13 @@ def _after(query: FollowQuery, last_event_id: str | None) -> int | str | None:
     return last_event_id if last_event_id is not None else query.after
 
 
-def _recheck(services: Services, principal: Principal, topic: str) -> Recheck:
-    """Once a minute: may this reader still read? And somebody still watches."""
-
-    async def recheck() -> None:
+def _streamed(services: Services, principal: Principal, topic: str, feed: Feed) -> Stream:
+    async def check() -> None:
+        """May this reader still read? And somebody still watches."""
         await services.recheck(principal)
         watch(services, topic)
 
-    return recheck
+    return services.streams.stream(feed, check, owner=principal.workspace, reader=principal.actor)
 
 
 # 204 is for a reader who has heard the end: it keeps an EventSource from coming back.

@@ -4,25 +4,28 @@ An idle reader costs no task and no timer of ours. A write goes straight onto th
 else the server's `send` is called, and its first step is taken by hand. Only when it has to wait, because the reader is
 slow, does a task carry the rest; a reader that then does not move for `stream_send_within` seconds is cut off. One beat
 for all looks after comments, rights, rotation and the slow. These times are the network's, so they are never scaled.
+Rights are looked at before each page of history, each minute, and, for all readers in one question, each second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from app.core.errors import Internal, Problem
+from app.core.errors import Problem
 from app.core.feed import Behind, Feed
 from app.core.uncut import uncut
 from app.rules import Rules
 from app.web.drive import begin
+from app.web.frames import COMMENT, GREETING, HEADERS, closed, come_back
 from app.web.places import Places
+from app.web.rollcall import Ended, RollCall
 from app.web.straight import Straight
 
 log = logging.getLogger(__name__)
@@ -30,11 +33,6 @@ log = logging.getLogger(__name__)
 Check = Callable[[], Coroutine[Any, Any, None]]
 """Raises a Problem when the reader may no longer read."""
 
-HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),
-]
 REVIEWS_AT_ONCE = 8
 TRANSPORT = "darkroom.transport"
 """The ASGI extension under which `app.web.server` hands out the connection, so that a stuck one can be cut at once."""
@@ -42,8 +40,8 @@ TRANSPORT = "darkroom.transport"
 
 class Streams:
     """All open streams of this process. `count` is told `stream_opened`, `stream_cut`, `stream_rotated` and
-    `stream_refused`. With `drive=False` each write is a task of its own: slower, for servers or middleware whose `send`
-    must run in a task (anyio, `asyncio.timeout`)."""
+    `stream_refused`; `ended` says which readers may read no longer. With `drive=False` each write is a task of its own:
+    slower, for servers or middleware whose `send` must run in a task (anyio, `asyncio.timeout`)."""
 
     def __init__(
         self,
@@ -52,6 +50,7 @@ class Streams:
         count: Callable[[str], None] = lambda _name: None,
         *,
         drive: bool = True,
+        ended: Ended | None = None,
     ) -> None:
         self.rules = rules
         self.count = count
@@ -59,33 +58,31 @@ class Streams:
         self.now = 0.0
         self.chance = chance
         self.reviews = asyncio.Semaphore(REVIEWS_AT_ONCE)
+        self.retry = partial(come_back, chance)
         self.straight = Straight()
         self._open: set[EventStream] = set()
+        self._roll = RollCall(ended, lambda: tuple(self._open))
         self._places = Places(rules)
         self._beat: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def stream(self, feed: Feed, check: Check | None = None, *, owner: str = "nobody") -> EventStream:
-        """What a handler returns. `owner` is whose streams are counted together: a workspace, or all who are unknown.
+    def stream(self, feed: Feed, check: Check | None = None, *, owner: str = "", reader: str = "") -> EventStream:
+        """What a handler returns. `owner` is whose streams are counted together, `reader` the key or session it is for.
         Raises Draining, or TooManyRequests when there are as many as there may be."""
         try:
             self._places.look_for(owner)
         except Problem:
             feed.close()
             raise
-        return EventStream(self, feed, check, owner)
+        return EventStream(self, feed, check, owner, reader)
 
     def drain(self) -> None:
         """Send every reader away, to come back a little later and not all at once."""
         self._places.closed = True
         for stream in tuple(self._open):
             stream.end(self.retry())
-
-    def retry(self) -> bytes:
-        """Come back in one to five seconds: not all in the same one."""
-        return b"retry: %d\n\n" % self.chance.randint(1000, 5000)
 
     def add(self, stream: EventStream) -> None:
         self._open.add(stream)
@@ -110,14 +107,14 @@ class Streams:
 
     def _look(self) -> None:
         self._look_again()
+        self._roll.attend(self.now)
         for stream in tuple(self._open):
             stream.attend(self.now)
 
 
 class EventStream:
     """One reader. It is idle, or `_busy` with a task that carries what could not be done at once: a write that has to
-    wait, a page from the database, a look at the reader's rights. Nothing else is written meanwhile.
-    """
+    wait, a page from the database, a look at the reader's rights. Nothing else is written meanwhile."""
 
     __slots__ = (
         "_busy",
@@ -136,10 +133,12 @@ class EventStream:
         "_streams",
         "_transport",
         "owner",
+        "reader",
     )
 
-    def __init__(self, streams: Streams, feed: Feed, check: Check | None, owner: str) -> None:
+    def __init__(self, streams: Streams, feed: Feed, check: Check | None, owner: str, reader: str) -> None:
         self.owner = owner
+        self.reader = reader
         self._streams = streams
         self._feed = feed
         self._check = check
@@ -197,13 +196,18 @@ class EventStream:
             if now >= self._review_at:
                 self.pump()
             elif now - self._spoke >= self._quiet:
-                self._write(b":\n\n")
+                self._write(COMMENT)
 
     def end(self, farewell: bytes) -> None:
         """Say this and no more."""
         if self._farewell is None:
             self._farewell = farewell
         self.pump()
+
+    def refuse(self, error: BaseException) -> None:
+        if self._farewell is None:
+            self._streams.count("stream_refused")
+            self.end(self._streams.retry() + closed(error))
 
     def _begin(self, scope: Scope, send: Send) -> None:
         streams, rules = self._streams, self._streams.rules
@@ -214,7 +218,7 @@ class EventStream:
         self._quiet = rules.stream_comment_every * streams.chance.uniform(0.8, 1.0)
         self._rotate_at = streams.now + rules.stream_rotate_after * streams.chance.uniform(0.8, 1.2)
         self._review_at = streams.now + rules.stream_recheck_every * streams.chance.random()
-        self._write(b": here is what happens\n" + streams.retry())
+        self._write(GREETING + streams.retry())
         self._feed.ready(self.pump)
         self.pump()
 
@@ -245,7 +249,7 @@ class EventStream:
         elif self._sending_since is not None:
             self._lost(error)
         else:
-            self._refuse(error)
+            self.refuse(error)
 
     async def _wait_for(self, sending: Awaitable[None]) -> None:
         self._sending_since = self._streams.now
@@ -253,28 +257,24 @@ class EventStream:
         self._sending_since = None
 
     async def _catch_up(self) -> None:
+        await self._check_rights()
         if (body := await self._feed.take()) is None:
             self._farewell = b""
         elif body:
             await self._wait_for(self._send({"type": "http.response.body", "body": body, "more_body": True}))
 
     async def _review(self) -> None:
+        await self._check_rights()
         streams = self._streams
-        if self._check is not None:
-            async with streams.reviews:
-                await uncut(self._check())
         self._review_at = min(streams.now + streams.rules.stream_recheck_every, self._rotate_at)
         if streams.now >= self._rotate_at:
             streams.count("stream_rotated")
             self._farewell = streams.retry()
 
-    def _refuse(self, error: BaseException) -> None:
-        if not isinstance(error, Problem):
-            log.error("A stream ended with an error.", exc_info=error)
-        self._streams.count("stream_refused")
-        problem = error if isinstance(error, Problem) else Internal()
-        document = json.dumps(problem.document(), separators=(",", ":"))
-        self.end(b"%bevent: stream.closed\ndata: %b\n\n" % (self._streams.retry(), document.encode()))
+    async def _check_rights(self) -> None:
+        if self._check is not None:
+            async with self._streams.reviews:
+                await uncut(self._check())
 
     def _lost(self, error: BaseException) -> None:
         if not isinstance(error, OSError):

@@ -4,17 +4,24 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from app.accounts import authentication
 from app.accounts.authentication import BELIEVED_FOR
 from app.accounts.keys import create_key, new_row, revoke_key
-from app.accounts.model import SYSTEM, KeyRow
+from app.accounts.model import SYSTEM, KeyRow, SessionRow
 from app.accounts.secrets import key_id, new_key
 from app.core.principal import Principal, Scope
+from app.main import application
 from app.services import Services
+from app.store.columns import table
 from app.store.write import Tx
 from tests.accounts.conftest import Door
+from tests.serving import serving
+from tests.subscriber import subscribed
 from tests.waiting import until
+
+STREAM = {"Accept": "text/event-stream"}
 
 
 async def test_me_says_whose_the_key_is_and_what_it_may(door: Door) -> None:
@@ -79,6 +86,65 @@ async def test_a_revoked_key_stops_within_a_second(door: Door) -> None:
 
     await until(refused, within=BELIEVED_FOR + 0.5)
     assert (await door.http.delete(f"/api/v1/keys/{made['id']}", headers=door.showing(door.key))).status_code == 404
+
+
+async def test_a_revoked_keys_open_stream_ends_within_two_seconds(door: Door) -> None:
+    made = (await door.http.post("/api/v1/keys", json={"name": "x"}, headers=door.showing(door.key))).json()
+    async with (
+        serving(application(door.life)) as port,
+        subscribed(port, "/api/v1/events", headers=STREAM | door.showing(made["key"])) as revoked,
+        subscribed(port, "/api/v1/events", headers=STREAM | door.showing(door.key)) as other,
+    ):
+        await revoked.until_text(b"retry: ")
+        await door.http.delete(f"/api/v1/keys/{made['id']}", headers=door.showing(door.key))
+
+        (closed,) = await revoked.until_over(within=2.5)
+        assert (closed.type, closed.json["code"]) == ("stream.closed", "not-authenticated")
+        assert not other.over
+
+
+async def test_a_key_that_expires_takes_its_open_stream_with_it(door: Door) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    wanted = {"name": "x", "expires_at": soon}
+    made = (await door.http.post("/api/v1/keys", json=wanted, headers=door.showing(door.key))).json()
+    async with (
+        serving(application(door.life)) as port,
+        subscribed(port, "/api/v1/events", headers=STREAM | door.showing(made["key"])) as here,
+    ):
+        (closed,) = await here.until_over(within=4)
+        assert closed.json["code"] == "not-authenticated"
+
+
+async def test_a_signed_out_browser_hears_no_more(door: Door) -> None:
+    cookie = (await door.http.get(await door.link())).headers["set-cookie"].partition(";")[0]
+    async with (
+        serving(application(door.life)) as port,
+        subscribed(port, "/api/v1/events", headers=STREAM | {"Cookie": cookie}) as stream,
+    ):
+        await stream.until_text(b"retry: ")
+        at = door.services.clock.now()
+        await door.services.db.write(lambda tx: tx.execute(update(table(SessionRow)).values(ended_at=at)))
+        (closed,) = await stream.until_over(within=2.5)
+        assert closed.json["code"] == "not-authenticated"
+
+
+async def test_looking_at_rights_again_is_one_read_a_second_for_all_pages(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    read = door.services.db.read
+
+    def counted() -> object:
+        nonlocal reads
+        reads += 1
+        return read()
+
+    monkeypatch.setattr(door.services.db, "read", counted)
+    principal = Principal("ws", str(key_id(door.key)), frozenset())
+    began = door.services.clock.monotonic()
+    for _ in range(5):
+        await asyncio.gather(*(door.services.recheck(principal) for _ in range(20)))
+    assert reads <= 1 + (door.services.clock.monotonic() - began) / BELIEVED_FOR
 
 
 async def test_a_key_does_not_revoke_itself(door: Door) -> None:

@@ -62,6 +62,8 @@ class Race:
     strike: Strike
     fair: Callable[[Counter[str]], bool]
     judge: Judge = _fine
+    beside: tuple[str, ...] = ()
+    """Checks of the house that its stakes cannot meet."""
 
 
 def _one_won(heard: Counter[str]) -> bool:
@@ -262,7 +264,7 @@ async def _spend(services: Services, workspace: str, _me: int) -> str:
 
 
 RACES = (
-    Race("same hold", _holds, _settle, _one_won),
+    Race("same hold", _holds, _settle, _one_won, beside=("holds and owners",)),
     Race("same key", _keys, _accept, _one_won, _one_job_each),
     Race("same webhook", _at_fal, _knock, _one_won, _one_delivery_each),
     Race("webhook and look", _at_fal, _hear_or_look, _all_done, _generated_once),

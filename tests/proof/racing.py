@@ -82,7 +82,8 @@ async def _rounds(services: Services, race: Race, eight: Rivals) -> list[str]:
     heard = eight.strike(race.strike, stakes)
     wrong = [str(dict(Counter(words))) for words in heard if not race.fair(Counter(words))]
     wrong += await race.judge(services, stakes)
-    for check in (each for feature in FEATURES for each in feature.checks if each.name not in _AS_IT_GOES):
+    beside = (*_AS_IT_GOES, *race.beside)
+    for check in (each for feature in FEATURES for each in feature.checks if each.name not in beside):
         wrong += (await check.find(services)).violations
     return [f"{race.name}: {what}" for what in wrong]
 

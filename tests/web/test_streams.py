@@ -4,9 +4,10 @@ import asyncio
 import gc
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -17,6 +18,7 @@ from app.adapters.clock import SystemClock
 from app.core.errors import Draining, Forbidden, TooManyRequests
 from app.core.feed import Behind
 from app.rules import Rules
+from app.web.rollcall import ASKED_EVERY, Ended
 from app.web.server import Protocol
 from app.web.streams import Check, EventStream, Streams
 from app.web.ticks import Ticks
@@ -72,9 +74,13 @@ class Hand:
 class House:
     """An application of nothing but streams, one feed of its own for each who comes."""
 
-    def __init__(self, rules: Rules = CALM, check: Check | None = None, *, drive: bool = True) -> None:
+    def __init__(
+        self, rules: Rules = CALM, check: Check | None = None, ended: Ended | None = None, *, drive: bool = True
+    ) -> None:
         self.counted: Counter[str] = Counter()
-        self.streams = Streams(rules, random.Random(7), lambda name: self.counted.update([name]), drive=drive)
+        self.streams = Streams(
+            rules, random.Random(7), lambda name: self.counted.update([name]), drive=drive, ended=ended
+        )
         self.feeds: list[Hand] = []
         self.prepare: Callable[[Hand], None] = lambda _feed: None
         self.check = check
@@ -83,7 +89,8 @@ class House:
         feed = Hand()
         self.feeds.append(feed)
         self.prepare(feed)
-        await self.streams.stream(feed, self.check).serve(scope, receive, send)
+        reader = scope["path"].removeprefix("/")
+        await self.streams.stream(feed, self.check, reader=reader).serve(scope, receive, send)
 
     def hand(self, *frames: bytes | None) -> None:
         for feed in self.feeds:
@@ -326,6 +333,92 @@ async def test_rights_are_looked_at_again_and_who_lost_them_hears_why_and_nothin
         assert heard[0].json["detail"] == "This key was revoked."
         assert here.ended_well
         assert house.counted["stream_refused"] == 1
+
+
+async def test_no_page_of_history_goes_to_who_lost_the_right_to_it() -> None:
+    pages = 0
+
+    async def check() -> None:
+        if pages == 2:
+            raise Forbidden("This key was revoked.")
+
+    class Counted(Hand):
+        async def take(self) -> bytes | None:
+            nonlocal pages
+            pages += 1
+            return await super().take()
+
+    house = House(check=check)
+    feed = Counted()
+    feed.history.extend(event(n) for n in range(1, 6))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await house.streams.stream(feed, check).serve(scope, receive, send)
+
+    async with serving(app) as port, subscribed(port) as here:
+        heard = await here.until_over()
+
+    assert [each.type for each in heard] == ["job.queued", "job.queued", "stream.closed"]
+    assert pages == 2
+
+
+async def test_who_may_no_longer_read_is_sent_away_within_a_second_and_the_others_stay() -> None:
+    gone: set[str] = set()
+
+    async def ended(readers: Collection[str]) -> Collection[str]:
+        return gone & {*readers}
+
+    house = House(ended=ended)
+    async with serving(house) as port, subscribed(port, "/one") as one, subscribed(port, "/other") as other:
+        house.hand(event(1))
+        await one.until_events(1)
+        gone.add("one")
+        heard = await one.until_over(within=2 * ASKED_EVERY)
+        house.hand(event(2))
+
+        assert [each.type for each in heard] == ["job.queued", "stream.closed"]
+        assert heard[-1].json["code"] == "not-authenticated"
+        assert one.ended_well
+        assert numbers(await other.until_events(2)) == [1, 2]
+        assert house.counted["stream_refused"] == 1
+
+
+async def test_all_readers_are_asked_about_in_one_question_a_second() -> None:
+    asked: list[tuple[float, list[str]]] = []
+
+    async def ended(readers: Collection[str]) -> Collection[str]:
+        asked.append((asyncio.get_running_loop().time(), sorted(readers)))
+        return ()
+
+    house = House(ended=ended)
+    async with serving(house) as port, AsyncExitStack() as stack:
+        for n in range(20):
+            await stack.enter_async_context(subscribed(port, f"/reader-{n % 2}"))
+        await until(lambda: len(house.streams) == 20)
+        before = len(asked)
+        for n in range(1, 1001):
+            house.hand(event(n))
+        await until(lambda: len(asked) == before + 3)
+
+    assert [readers for _, readers in asked[before:]] == [["reader-0", "reader-1"]] * 3
+    times = [time for time, _ in asked]
+    assert min(later - sooner for sooner, later in pairwise(times)) >= ASKED_EVERY - 0.01
+
+
+async def test_while_nobody_can_say_who_may_read_everybody_reads_on(caplog: pytest.LogCaptureFixture) -> None:
+    asked = 0
+
+    async def ended(_readers: Collection[str]) -> Collection[str]:
+        nonlocal asked
+        asked += 1
+        raise RuntimeError("the database fell over")
+
+    house = House(ended=ended)
+    async with serving(house) as port, subscribed(port) as here, subscribed(port, "/one"):
+        await until(lambda: asked == 2)
+        house.hand(event(1))
+        assert numbers(await here.until_events(1)) == [1]
+    assert "the database fell over" in caplog.text
 
 
 async def test_a_stream_is_rotated_with_a_time_to_come_back() -> None:
