@@ -8,7 +8,7 @@ import hashlib
 import os
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -28,7 +28,6 @@ from app.core import errors
 from app.core.events import Event
 from app.core.ids import Ids
 from app.core.paging import Cursors
-from app.core.principal import Principal
 from app.core.signatures import Tags, derive
 from app.failpoints import Failpoints
 from app.feature import Feature, TaskHandler
@@ -104,17 +103,12 @@ def services_of(settings: Settings, base_url: str, features: tuple[Feature, ...]
     metrics = Metrics()
     dice = random.Random()  # noqa: S311  # spreads things apart, guards nothing
     authenticator = Authenticator()
-
-    async def recheck(principal: Principal) -> None:
-        await authenticator.recheck(services, principal)
-
-    async def ended(actors: Collection[str]) -> Collection[str]:
-        return await authenticator.ended(services, actors)
-
     services = Services(
         db=db,
         hub=Hub(db.read, clock, rules),
-        streams=Streams(rules, dice, partial(_count_stream, metrics), ended=ended),
+        streams=Streams(
+            rules, dice, partial(_count_stream, metrics), ended=lambda actors: authenticator.ended(services, actors)
+        ),
         provider=failpoints.watch("Provider", _provider(settings, rules)),
         vision=failpoints.watch("Vision", _vision(settings)),
         blobs=failpoints.watch("Blobs", _blobs(settings, secret, clock)),
@@ -136,7 +130,7 @@ def services_of(settings: Settings, base_url: str, features: tuple[Feature, ...]
         fal_user=settings.fal_user_id,
         scratch=_folder(settings.home / "scratch"),
         secret=secret,
-        recheck=recheck,
+        recheck=lambda principal: authenticator.recheck(services, principal),
     )
     return services
 
