@@ -82,7 +82,7 @@ class _Studio:
     async def _who(self, request: Request) -> Principal:
         headers = headers_of(request.scope)
         secure = self._services.base_url.startswith("https://")
-        given = credentials_of(request.method, headers, secure=secure, ticket=None)
+        given = credentials_of(request.method, headers, secure=secure)
         principal = await self._authenticate(self._services, given)
         for scope in READS:
             principal.require(scope)

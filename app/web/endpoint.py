@@ -8,20 +8,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from pydantic import BaseModel, TypeAdapter
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 from structlog.contextvars import bind_contextvars
 
-from app.core.errors import FieldError, InvalidRequest, NotFound
+from app.core.errors import NotFound
 from app.core.idempotency import IdempotencyKey
 from app.core.principal import Principal
 from app.web.contract import FROM_HEADERS, Part
 from app.web.guards import Credentials, Limits, credentials_of, fetches_ahead, headers_of, idempotency_word, wait_of
 from app.web.operation import Door, Knock, Operation
-from app.web.parsing import parse_json, parse_query, query_pairs, read_body, refuse_long
+from app.web.parsing import parse_json, parse_query, read_body, refuse_long
 from app.web.sending import Answering
 from app.web.uploads import read_form
 
@@ -52,7 +51,6 @@ class Endpoint:
         self._house = house
         self._contract = operation.contract
         self._answering = Answering(operation.contract.answer, operation.status)
-        self._tickets = operation.contract.answer.streams and operation.method == "GET"
         self._asks = operation.authenticated or operation.contract.principal == "welcome"
         self._wants_values = operation.contract.query is not None or bool(operation.contract.plain - {"principal"})
         self._headers_wanted = operation.contract.plain & FROM_HEADERS
@@ -62,11 +60,8 @@ class Endpoint:
         headers = headers_of(scope)
         arguments: dict[str, Any] = scope["path_params"]
         query = scope["query_string"]
-        ticket = None
-        if self._tickets and b"ticket=" in query:
-            ticket, query = _take_ticket(query)
         if self._asks:
-            await self._admit(arguments, credentials_of(scope["method"], headers, secure=house.secure, ticket=ticket))
+            await self._admit(arguments, credentials_of(scope["method"], headers, secure=house.secure))
         if "\0" in scope["path"]:  # PostgreSQL would not even look for it
             raise NotFound
         if query or self._wants_values:
@@ -87,7 +82,7 @@ class Endpoint:
         await self._answering.write(value, scope, receive, send)
 
     async def _admit(self, arguments: dict[str, Any], credentials: Credentials) -> None:
-        nobody = credentials.bearer is None and credentials.session is None and credentials.ticket is None
+        nobody = credentials.bearer is None and credentials.session is None
         principal = None
         if not nobody or self.operation.authenticated:
             principal = await self._house.authenticate(self._house.services, credentials)
@@ -130,16 +125,6 @@ class Endpoint:
 
 def _text(header: bytes | None) -> str | None:
     return header.decode("latin-1") if header else None
-
-
-def _take_ticket(query: bytes) -> tuple[str | None, bytes]:
-    """The ticket in a stream's address, and the query without it."""
-    pairs = query_pairs(query)
-    tickets = [value for name, value in pairs if name == "ticket"]
-    rest = urlencode([pair for pair in pairs if pair[0] != "ticket"]).encode()
-    if len(tickets) > 1:
-        raise InvalidRequest(errors=[FieldError("/query/ticket", "Send this once.", "repeated")])
-    return (tickets[0] if tickets else None), rest
 
 
 class DoorEndpoint:

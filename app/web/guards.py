@@ -34,7 +34,7 @@ BEARER = re.compile(r"^bearer +([A-Za-z0-9._~+/=-]+) *\Z", re.IGNORECASE)
 
 
 class Credentials(NamedTuple):
-    """What a request brought to say who it is. `ticket` is the single-use word in a stream's address, for browsers."""
+    """What a request brought to say who it is."""
 
     bearer: str | None
     session: str | None
@@ -42,7 +42,6 @@ class Credentials(NamedTuple):
     origin: str | None
     fetch_site: str | None
     host: str
-    ticket: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def headers_of(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
     return headers
 
 
-def credentials_of(method: str, headers: Mapping[bytes, bytes], *, secure: bool, ticket: str | None) -> Credentials:
+def credentials_of(method: str, headers: Mapping[bytes, bytes], *, secure: bool) -> Credentials:
     """What came with the request to say who it is from.
 
     Raises:
@@ -106,7 +105,6 @@ def credentials_of(method: str, headers: Mapping[bytes, bytes], *, secure: bool,
         origin,
         _text(headers.get(b"sec-fetch-site")),
         headers.get(b"host", b"").decode("latin-1"),
-        ticket,
     )
     if session is not None:
         refuse_forgery(credentials)

@@ -250,8 +250,8 @@ LIMITS = Limits(body=20_000, form=60_000, file=30_000, files=4, field=1_000, fie
 
 async def authenticate(services: World, credentials: Credentials) -> Principal:
     services.asked.append(credentials)
-    word = credentials.bearer or credentials.session or credentials.ticket
-    if word in {"good", "session", "ticket"}:
+    word = credentials.bearer or credentials.session
+    if word in {"good", "session"}:
         return Principal("ws_1", "key_1", frozenset(Scope))
     if word == "reader":
         return Principal("ws_1", "key_2", frozenset({Scope.JOBS_READ}))
