@@ -17,7 +17,7 @@ from app.core.moments import Moment
 from app.core.paging import Page, page_of
 from app.core.principal import Principal, Scope
 from app.services import Services
-from app.store.idempotency import Replayed, once
+from app.store.idempotency import Replayed, once, recalled
 from app.store.write import Tx
 from app.web.operation import Operation, Reply
 
@@ -96,6 +96,8 @@ async def post_keys(
     services: Services, principal: Principal, body: KeyWanted, idempotency: IdempotencyKey | None
 ) -> Reply[NewKey]:
     """A key for a program. It is shown once, here, and kept nowhere."""
+    if (known := await recalled(services.db, principal.workspace, idempotency)) is not None:
+        return _again(known)
     scopes = frozenset(body.scopes or principal.scopes)
     if more := sorted(scopes - principal.scopes):
         raise Forbidden(f"A key cannot grant what you may not do yourself: {', '.join(more)}.")
@@ -119,9 +121,7 @@ async def post_keys(
         return replayed
 
     replayed = await services.db.write(create)
-    if replayed is not None:
-        return Reply(NewKey.model_validate_json(replayed.answer))
-    return Reply(kept.model_copy(update={"key": secret.text}))
+    return Reply(kept.model_copy(update={"key": secret.text})) if replayed is None else _again(replayed)
 
 
 async def delete_key(services: Services, principal: Principal, key: str) -> None:
@@ -129,6 +129,10 @@ async def delete_key(services: Services, principal: Principal, key: str) -> None
     if key == principal.actor:
         raise Conflict("A key cannot revoke itself: nobody could tell whether it worked. Use another one.")
     await services.db.write(lambda tx: revoke_key(tx, principal.workspace, key))
+
+
+def _again(replayed: Replayed) -> Reply[NewKey]:
+    return Reply(NewKey.model_validate_json(replayed.answer), headers={"Idempotent-Replayed": "true"})
 
 
 def _view(row: KeyRow) -> KeyView:

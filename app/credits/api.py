@@ -19,10 +19,10 @@ from app.credits.ledger import grant
 from app.credits.model import Account, BalanceRow, EntryRow, Kind, Ledger, TransferRow
 from app.services import Services
 from app.store.columns import table
-from app.store.idempotency import once
+from app.store.idempotency import Replayed, once, recalled
 from app.store.pages import newest_first, position
 from app.store.write import Tx
-from app.web.operation import Operation
+from app.web.operation import Operation, Reply
 
 _T, _E, _B = table(TransferRow), table(EntryRow), table(BalanceRow)
 _BALANCE = select(_B).where(_B.c.workspace == bindparam("w"))
@@ -101,8 +101,10 @@ async def list_entries(services: Services, principal: Principal, query: EntriesQ
 
 async def grant_credits(
     services: Services, principal: Principal, body: GrantRequest, idempotency: IdempotencyKey | None
-) -> CreditsView:
+) -> Reply[CreditsView]:
     """Give a workspace credits. For the operator; with an Idempotency-Key the same grant is made once."""
+    if (before := await recalled(services.db, principal.workspace, idempotency)) is not None:
+        return _again(before)
     key = idempotency.key if idempotency else services.ids.new("xfer")
     transfer = derived("xfer", "grant", principal.workspace, body.workspace, key)
     async with services.db.read() as session:
@@ -110,14 +112,18 @@ async def grant_credits(
     if not known:
         raise NotFound("There is no such workspace.")
 
-    def granted(tx: Tx) -> CreditsView:
+    def granted(tx: Tx) -> Reply[CreditsView]:
         grant(tx, transfer, body.workspace, body.amount, body.reason)
         row = tx.execute(_BALANCE, {"w": body.workspace}).one()
         view = CreditsView(available=row.available, held=row.held, spent=row.spent)
-        before = once(tx, principal.workspace, idempotency, view.model_dump_json())
-        return CreditsView.model_validate_json(before.answer) if before else view
+        twin = once(tx, principal.workspace, idempotency, view.model_dump_json())
+        return _again(twin) if twin else Reply(view)
 
     return await services.db.write(granted)
+
+
+def _again(replayed: Replayed) -> Reply[CreditsView]:
+    return Reply(CreditsView.model_validate_json(replayed.answer), headers={"Idempotent-Replayed": "true"})
 
 
 async def _credits(services: Services, workspace: str) -> CreditsView:

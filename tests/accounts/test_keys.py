@@ -50,11 +50,37 @@ async def test_an_idempotency_key_makes_one_key_and_shows_it_once(door: Door) ->
     headers = {**door.showing(door.key), "Idempotency-Key": "once"}
     first = (await door.http.post("/api/v1/keys", json={"name": "a"}, headers=headers)).json()
     again = await door.http.post("/api/v1/keys", json={"name": "a"}, headers=headers)
-    assert again.status_code == 201
+    assert (again.status_code, again.headers.get("idempotent-replayed")) == (201, "true")
     assert again.json() == first | {"key": None}
     other = await door.http.post("/api/v1/keys", json={"name": "b"}, headers=headers)
     assert other.status_code == 422
     assert len((await door.http.get("/api/v1/keys", headers=door.showing(door.key))).json()["data"]) == 2
+
+
+async def test_the_answer_outlives_the_key_it_told_of(door: Door) -> None:
+    """By now the same request would be refused: the time it names has passed."""
+    ends = datetime.now(UTC) + timedelta(seconds=0.5)
+    body = {"name": "brief", "expires_at": ends.isoformat()}
+    headers = {**door.showing(door.key), "Idempotency-Key": "brief"}
+    first = await door.http.post("/api/v1/keys", json=body, headers=headers)
+    assert (first.status_code, first.headers.get("idempotent-replayed")) == (201, None)
+    await until(lambda: datetime.now(UTC) > ends)
+
+    again = await door.http.post("/api/v1/keys", json=body, headers=headers)
+    assert (again.status_code, again.headers.get("idempotent-replayed")) == (201, "true")
+    assert again.json() == first.json() | {"key": None}
+    assert (await door.http.post("/api/v1/keys", json=body, headers=door.showing(door.key))).status_code == 422
+
+
+async def test_twins_at_once_make_one_key_and_one_of_them_is_shown_it(door: Door) -> None:
+    headers = {**door.showing(door.key), "Idempotency-Key": "twins"}
+    asked = [door.http.post("/api/v1/keys", json={"name": "twin"}, headers=headers) for _ in range(10)]
+    answers = await asyncio.gather(*asked)
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    shown = [answer.headers.get("idempotent-replayed") for answer in answers if answer.json()["key"]]
+    assert shown == [None]
 
 
 async def test_a_key_never_grants_more_than_it_has(door: Door) -> None:

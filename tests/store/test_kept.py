@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from app.store.write import Tx
 from tests.databases import THE_PAST, Shelf, note
 
 KEY = IdempotencyKey.of("key", "POST", "/jobs", b"{}")
+OTHER = IdempotencyKey.of("key", "POST", "/jobs", b"{ }")
 R = table(RunRow)
 
 
@@ -40,6 +42,31 @@ async def test_fifty_at_once_get_one_answer_and_one_effect(shelf: Shelf) -> None
 
     assert len(set(answers)) == 1
     assert await shelf.notes() == answers[:1]
+
+
+async def test_a_twin_in_flight_waits_for_the_first_and_gets_its_answer(shelf: Shelf) -> None:
+    """It is not turned away: by the time it could be told to wait, the answer is there."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def first(tx: Tx) -> Replayed | None:
+        before = once(tx, "ws", KEY, "first")
+        inside.set()
+        assert go_on.wait(10)
+        return before
+
+    loop = asyncio.get_running_loop()
+    made = loop.create_task(shelf.db.write(first))
+    assert await asyncio.to_thread(inside.wait, 10)
+    twins = [loop.create_task(shelf.db.write(lambda tx: once(tx, "ws", KEY, "twin"))) for _ in range(3)]
+    other = loop.create_task(shelf.db.write(partial(once, workspace="ws", key=OTHER, answer="other")))
+    done, _ = await asyncio.wait(twins, timeout=0.1)
+    assert not done
+    go_on.set()
+
+    assert await made is None
+    assert await asyncio.gather(*twins) == [Replayed("first")] * 3
+    with pytest.raises(KeyReused):
+        await other
 
 
 async def test_the_same_key_with_another_request_is_refused_and_changes_nothing(shelf: Shelf) -> None:
