@@ -128,7 +128,7 @@ def test_nothing_is_bought_with_fewer_references_than_were_chosen(open_studio: O
     studio.model.select_option("fal-ai/nano-banana/edit")
     studio.page.locator("#files").set_input_files([tmp_path / "fake.jpg", tmp_path / "ok.png"])
     slots = studio.page.locator(".slots li")
-    expect(slots.nth(0).locator(".state")).to_have_text(re.compile("^This is not a picture"))
+    expect(slots.nth(0).locator(".state")).to_have_text(re.compile("^This is a PDF"))
     expect(slots.nth(1).locator("progress")).to_be_hidden()
 
     prompt = "a hat for whoever is in the pictures"
