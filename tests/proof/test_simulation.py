@@ -19,7 +19,7 @@ from app.jobs import accept, attempts
 from tests.proof.fate import Odds
 from tests.proof.scoreboard import Effort
 from tests.proof.simulation import prove_simulation
-from tests.proof.world import live
+from tests.proof.world import DAY, live
 
 
 def test_two_hundred_histories_end_as_they_should(tmp_path: Path) -> None:
@@ -37,8 +37,13 @@ def test_every_day_ends_as_it_should(tmp_path: Path) -> None:
     assert len({day.judgement.trace for day in days}) == 3
 
 
-def test_a_seed_is_lived_the_same_way_twice(tmp_path: Path) -> None:
-    assert live(0, tmp_path / "once", people=10) == live(0, tmp_path / "twice", people=10)
+def test_a_whole_day_is_lived_the_same_way_twice(tmp_path: Path) -> None:
+    """Round the clock, with every fault and death that the seed draws."""
+    once, twice = (live(0, tmp_path / which, people=40, least=DAY) for which in ("once", "twice"))
+    assert once == twice
+    assert once.wrong == []
+    assert once.lasted >= DAY
+    assert once.judgement.ends.total() >= 50
 
 
 def test_without_faults_every_picture_comes(tmp_path: Path) -> None:

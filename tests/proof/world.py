@@ -52,13 +52,16 @@ class History:
     lasted: float
 
 
-def live(seed: int, folder: Path, *, people: int | None = None, odds: Odds | None = None) -> History:
-    """Some hours of people asking, and however long it takes to come to rest."""
+def live(
+    seed: int, folder: Path, *, people: int | None = None, odds: Odds | None = None, least: float = 0.0
+) -> History:
+    """Some hours of people asking, and however long it takes to come to rest. With `least` they ask throughout so many
+    seconds, and it is not over before."""
     dice = random.Random(seed)
     loop = VirtualLoop(dice)
     swamped = 0.5 if seed % _SWAMPED_ONE_IN == _SWAMPED_ONE_IN - 1 else 0.0
     fate = Fate(dice, odds or replace(Odds.drawn(dice), swamped=swamped))
-    world = World(loop, _surroundings(loop, fate, folder))
+    world = World(loop, _surroundings(loop, fate, folder), least)
     try:
         with structlog.testing.capture_logs() as said:
             judgement = loop.run_until_complete(world.live(people or dice.randint(2, 5)))
@@ -80,8 +83,10 @@ def _surroundings(loop: VirtualLoop, fate: Fate, folder: Path) -> Surroundings:
 
 
 class World:
-    def __init__(self, loop: VirtualLoop, surroundings: Surroundings) -> None:
+    def __init__(self, loop: VirtualLoop, surroundings: Surroundings, least: float) -> None:
         self._loop = loop
+        self._least = least
+        self._asked_within = least or _ASKED_WITHIN
         self._surroundings = surroundings
         self._fate = surroundings.fate
         self._dice = surroundings.fate.dice
@@ -101,7 +106,7 @@ class World:
             async with asyncio.TaskGroup() as crowd:
                 for number in range(people):
                     person = Person(number, self, self._dice, memory, self._surroundings.settings.home)
-                    crowd.create_task(person.live(_ASKED_WITHIN))
+                    crowd.create_task(person.live(self._asked_within))
             await self._rest()
             assert self._services
             judgement = await judge(self._services, self._surroundings, memory, self._deaths)
@@ -173,7 +178,7 @@ class World:
                         all_of_it.create_task(self._some_time(befall))
 
     async def _some_time(self, befall: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.sleep(self._dice.uniform(0, _ASKED_WITHIN))
+        await asyncio.sleep(self._dice.uniform(0, self._asked_within))
         await befall()
 
     async def _away(self, something: SimulatedFal | MemoryBlobs) -> None:
@@ -188,7 +193,7 @@ class World:
 
     async def _rest(self) -> None:
         """Until nobody has anything left to do."""
-        while self._fal.busy or not await self._quiet():
+        while self._loop.time() < self._least or self._fal.busy or not await self._quiet():
             assert self._loop.time() < 4 * DAY, "it does not come to rest"
             await asyncio.sleep(600)
         self._fate.relent()
