@@ -42,19 +42,23 @@ async def jobs_are_on_the_way(services: Services) -> Found:
 
 
 async def jobs_end_in_time(services: Services) -> Found:
-    """No job goes on past its deadline, nor its hold with it. Two things may: what a person has paused, and what only
-    has to be stored."""
+    """No job goes on past its deadline, nor its hold with it, unless a person has paused it. What only has to be stored
+    may take as long as fal keeps it."""
+    now = services.clock.now()
     async with services.db.read() as session:
-        looked_at = await swept_until(session, "jobs.deadlines", services.clock.now())
-    unfinished = and_(_J.c.finished_at.is_(None), _J.c.status != JobStatus.STORING)
+        before = await swept_until(session, "jobs.deadlines", now) - _AFTER_DEADLINE
+    made_at = select(func.max(_A.c.ended_at)).where(_A.c.job == _J.c.id).correlate(_J).scalar_subquery()
+    kept = services.clock.after(services.rules.files_kept) - now
+    stores = _J.c.status == JobStatus.STORING
+    waits = and_(_J.c.status == JobStatus.QUEUED, _R.c.status.is_not_distinct_from(RunStatus.PAUSED))
     late = (
         select(_J.c.id, _J.c.status, _J.c.deadline_at, func.coalesce(_J.c.hold, _R.c.hold))
         .outerjoin(_R, _R.c.id == _J.c.run)
-        .where(unfinished, _J.c.deadline_at < looked_at - _AFTER_DEADLINE)
-        .where(or_(_J.c.status != JobStatus.QUEUED, _R.c.status.is_distinct_from(RunStatus.PAUSED)))
+        .where(_J.c.finished_at.is_(None))
+        .where(or_(and_(~stores, ~waits, _J.c.deadline_at < before), and_(stores, made_at < before - kept)))
     )
     words = "job {0}: still {1}, though its deadline was {2:%Y-%m-%d %H:%M} UTC; hold {3} waits with it"
-    return await found(services, select(func.count()).where(unfinished), late, words)
+    return await found(services, select(func.count()).where(_J.c.finished_at.is_(None)), late, words)
 
 
 async def attempts_are_in_order(services: Services) -> Found:

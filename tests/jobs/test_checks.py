@@ -136,6 +136,7 @@ _HELD_FOR_NOBODY = (
     "WHERE workspace = (SELECT workspace FROM jobs WHERE id = {done})"
 )
 _LATE = "UPDATE jobs SET deadline_at = '2020-01-01 00:00:00.000000' WHERE id = {waits}"
+_STORES = "UPDATE jobs SET status = 'storing' WHERE id = {waits}"
 _TRIMMED = (
     "UPDATE counters SET trimmed = (SELECT max(seq) FROM events WHERE job = {done}) "
     "WHERE workspace = (SELECT workspace FROM jobs WHERE id = {done}); "
@@ -182,6 +183,10 @@ SPOILED = {
     ),
     "a cost of nobody's": ("costs", "UPDATE transfers SET owner = 'job_nobody' WHERE kind = 'cost'"),
     "a job goes on past its deadline": ("deadlines", _LATE),
+    "a job is stored for longer than fal keeps its files": (
+        "deadlines",
+        _STORES + "; UPDATE attempts SET ended_at = '2020-01-01 00:00:00.000000' WHERE job = {waits}",
+    ),
     "a completed job's hold is still open": ("jobs and holds", f"DELETE FROM transfers WHERE id = {_FINAL}"),
     "a job without a task": (
         "jobs and tasks",
@@ -285,6 +290,23 @@ async def test_what_nobody_has_looked_at_since_is_no_fault_yet(copy: Copy) -> No
     copy.run(_LATE)
 
     assert await copy.complaints() == {}
+
+
+async def test_what_only_has_to_be_stored_may_take_longer(copy: Copy) -> None:
+    copy.run(f"{_LATE}; {_STORES}; UPDATE attempts SET ended_at = created_at WHERE job = {{waits}}")
+
+    assert "deadlines" not in await copy.complaints()
+
+
+async def test_the_hold_that_is_stuck_is_named(copy: Copy) -> None:
+    """As `deploy/OPERATIONS.md` says: whoever is told that credits are held looks here for which."""
+    copy.run(_LATE + "; DELETE FROM transfers WHERE kind = 'post'; " + _HELD_FOR_NOBODY)
+    said = await copy.complaints()
+
+    holds = {row["id"]: row["hold"] for row in copy.lived.home.rows("SELECT id, hold FROM jobs")}
+    assert any(holds[copy.lived.waits] in line for line in said["deadlines"])
+    assert any(holds[copy.lived.done] in line for line in said["jobs and holds"])
+    assert any("stray" in line and "job_nobody" in line for line in said["holds and owners"])
 
 
 async def test_a_job_of_a_paused_run_may_wait_past_its_deadline(copy: Copy) -> None:
