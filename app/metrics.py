@@ -64,6 +64,7 @@ GAUGES = (
     Series("jobs", "Jobs that have not ended, by state.", ("status",)),
     Series("queue_age_seconds", "Age of the oldest task that is due and not begun."),
     Series("credits", "Credits of all workspaces, by account of the ledger.", ("account",)),
+    Series("micro_usd", "Micro-USD that fal bills for all workspaces, by account of the ledger.", ("account",)),
     Series("tasks_parked", "Tasks set aside because their worker died at them or they failed too often."),
 )
 

@@ -78,8 +78,15 @@ class TransferRow(Row, table=True):
     created_at: datetime
 
 
+COSTS = text(f"account = '{Account.COSTS}'")
+"""Written out, since no database uses such an index for a value that it is told only later."""
+
+
 class EntryRow(Row, table=True):
+    """What was paid to fal is summed at every scrape, from an index of its own; credits have their balances."""
+
     __tablename__ = "entries"
+    __table_args__ = (Index("ix_entries_costs", "account", "amount", postgresql_where=COSTS, sqlite_where=COSTS),)
 
     transfer: str = Field(primary_key=True)
     account: Account = Field(sa_column=state_column(Account, primary_key=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Delete, and_, bindparam, delete, exists, func, select, tuple_, update
 
-from app.credits.model import Account, BalanceRow
+from app.credits.model import COSTS, Account, BalanceRow, EntryRow
 from app.jobs.lifecycle import RunStatus
 from app.jobs.model import JobRow, RunRow
 from app.jobs.watching import FORGET
@@ -60,6 +60,7 @@ _TRIMMED = (
 )
 
 
+_COSTS = select(func.coalesce(func.sum(table(EntryRow).c.amount), 0)).where(COSTS)
 _PARKED = select(func.count()).select_from(_T).where(_T.c.state == TaskState.PARKED)
 
 
@@ -124,6 +125,7 @@ async def fill_gauges(services: Services) -> None:
         jobs = (await session.exec(by_status)).all()  # type: ignore[call-overload]
         waiting = (await session.exec(oldest)).scalar()  # type: ignore[call-overload]
         balances = (await session.exec(sums)).one()  # type: ignore[call-overload]
+        costs = (await session.exec(_COSTS)).scalar_one()  # type: ignore[call-overload]
         parked = (await session.exec(_PARKED)).scalar_one()  # type: ignore[call-overload]
     metrics = services.metrics
     metrics.gauge("tasks_parked", parked)
@@ -133,3 +135,4 @@ async def fill_gauges(services: Services) -> None:
     metrics.gauge("queue_age_seconds", (services.clock.now() - waiting).total_seconds() if waiting else 0.0)
     for account in accounts:
         metrics.gauge("credits", float(getattr(balances, account)), account=account)
+    metrics.gauge("micro_usd", float(costs), account=Account.COSTS)

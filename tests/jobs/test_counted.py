@@ -33,6 +33,23 @@ async def test_each_stage_of_the_line_is_timed(home: Home) -> None:
     assert all(after[stage] > before[stage] for stage in stages), (before, after)
 
 
+async def test_both_ledgers_are_summed_at_each_scrape(home: Home) -> None:
+    waiting = await home.submitted()
+    await home.send(home.letter(waiting))
+    job = await home.ended(waiting.job)
+    async with home.client() as web:
+        said = (await web.get("/metrics")).text
+
+    sums = (
+        home.rows("SELECT sum(spent) AS spent FROM balances")[0]
+        | home.rows("SELECT sum(cost_micro_usd) AS costs FROM attempts")[0]
+    )
+    assert sums["spent"] >= job["credits_posted"] > 0
+    assert sums["costs"] > 0
+    assert f'darkroom_credits{{account="spent"}} {float(sums["spent"])}\n' in said
+    assert f'darkroom_micro_usd{{account="costs"}} {float(sums["costs"])}\n' in said
+
+
 async def test_bytes_are_counted_where_they_move(home: Home) -> None:
     before = _moved(home)
     waiting = await home.submitted()
