@@ -40,7 +40,7 @@ def build_app(
     docs = docs_routes(about.title, document, events, about.problems, about.failures)
     behind = Router([*docs, *pages], redirect_slashes=False, lifespan=lifespan)
     table = Table(_endpoints(operations, doors, house), otherwise=behind)
-    shell = Shell(table, manners or Manners(), secure=house.secure, max_body=house.limits.form)
+    shell = Shell(table, manners or Manners(), secure=house.secure, limits=house.limits)
     return _with_cors(shell, house.origins) if house.origins else shell
 
 

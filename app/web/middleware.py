@@ -19,6 +19,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.core.errors import Draining
 from app.core.ids import is_id
+from app.web.guards import Limits
 from app.web.intake import Intake, Watch
 from app.web.parsing import CLOSE, refuse_long
 from app.web.problems import problem_of, send_problem
@@ -46,12 +47,12 @@ class Manners:
 
 
 class Shell:
-    """The outermost application. `max_body` is the most that anything inside takes; single endpoints take less."""
+    """The outermost application. `limits.form` is the most that anything inside takes; single endpoints take less."""
 
-    def __init__(self, app: ASGIApp, manners: Manners, *, secure: bool, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, manners: Manners, *, secure: bool, limits: Limits) -> None:
         self._app = app
         self._manners = manners
-        self._max_body = max_body
+        self._limits = limits
         self._fixed = _security_headers(secure=secure)
         self._logger = structlog.get_logger("app.web")
 
@@ -82,8 +83,8 @@ class Shell:
             raise Draining(headers=CLOSE)
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
             return receive
-        refuse_long(headers, self._max_body)
-        return Intake(receive, self._max_body, self._manners.watch)
+        refuse_long(headers, self._limits.form, self._limits.file)
+        return Intake(receive, self._limits.form, self._manners.watch)
 
     async def _explain(self, error: Exception, scope: Scope, exchange: _Exchange) -> None:
         problem = problem_of(error)

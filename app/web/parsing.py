@@ -160,14 +160,20 @@ async def chunks_of(receive: Receive, limit: int, message: Any = None) -> AsyncI
         yield chunk
 
 
-def refuse_size(limit: int) -> NoReturn:
-    raise TooLarge(f"At most {limit} bytes are taken here.", headers=CLOSE)
+def refuse_size(limit: int, per_file: int | None = None) -> NoReturn:
+    """`per_file` is the most that one file of a form may have."""
+    each = f" in all, and {megabytes(per_file)} per file" if per_file else ""
+    raise TooLarge(f"At most {megabytes(limit)} are taken here{each}.", headers=CLOSE)
 
 
-def refuse_long(headers: Mapping[bytes, bytes], limit: int) -> None:
+def refuse_long(headers: Mapping[bytes, bytes], limit: int, per_file: int | None = None) -> None:
     """Say no before the body is sent, when its length was announced."""
     if (length := headers.get(b"content-length")) is not None and length.isdigit() and int(length) > limit:
-        refuse_size(limit)
+        refuse_size(limit, per_file)
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:g} MB"
 
 
 def refuse_other_media(headers: Mapping[bytes, bytes], wanted: re.Pattern[bytes], name: str) -> None:

@@ -27,7 +27,7 @@ from app.core.strict_json import strict_json
 from app.web.answers import Upload
 from app.web.contract import Part
 from app.web.guards import Limits
-from app.web.parsing import CLOSE, JSON_TYPE, chunks_of, collect, read_body, refuse_long, refuse_other_media
+from app.web.parsing import CLOSE, JSON_TYPE, chunks_of, collect, megabytes, read_body, refuse_long, refuse_other_media
 
 FORM_TYPE = re.compile(rb"^multipart/form-data *;", re.IGNORECASE)
 BOUNDARY = re.compile(rb'^multipart/form-data *; *boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70})) *\Z', re.IGNORECASE)
@@ -65,7 +65,7 @@ async def read_form(
             raise
         return
     refuse_other_media(headers, FORM_TYPE, "multipart/form-data")
-    refuse_long(headers, limits.form)
+    refuse_long(headers, limits.form, limits.file)
     match = BOUNDARY.match(headers[b"content-type"])
     if match is None:
         raise Malformed("The Content-Type needs exactly one boundary of at most 70 characters.")
@@ -173,9 +173,11 @@ class _Form:
 
     def take_data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
-        most = self._limits.field if self._filename is None else self._limits.file
-        if self._size > most:
-            raise TooLarge(errors=[self._wrong(f"At most {most} bytes are taken here.", "too_large")], headers=CLOSE)
+        limits = self._limits
+        if self._size > (limits.field if self._filename is None else limits.file):
+            most = f"{megabytes(limits.file)} per file, and {megabytes(limits.form)} in all,"
+            said = f"At most {megabytes(limits.field) if self._filename is None else most} are taken here."
+            raise TooLarge(errors=[self._wrong(said, "too-large")], headers=CLOSE)
         if self._filename is None:
             self._value += data[start:end]
         else:
@@ -207,7 +209,7 @@ class _Form:
     def _begin_file(self) -> None:
         self._files += 1
         if self._files > self._limits.files:
-            wrong = self._wrong(f"At most {self._limits.files} files are taken at once.", "too_many")
+            wrong = self._wrong(f"At most {self._limits.files} files are taken at once.", "too-many")
             raise InvalidRequest(errors=[wrong], headers=CLOSE)
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="form-", dir=self._scratch))
@@ -217,7 +219,7 @@ class _Form:
     def _count_field(self) -> None:
         self._fields += 1
         if self._fields > self._limits.fields:
-            wrong = self._wrong(f"At most {self._limits.fields} fields are taken.", "too_many")
+            wrong = self._wrong(f"At most {self._limits.fields} fields are taken.", "too-many")
             raise InvalidRequest(errors=[wrong], headers=CLOSE)
 
     def _wrong(self, why: str, code: str) -> FieldError:

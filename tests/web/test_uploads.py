@@ -89,6 +89,16 @@ async def test_a_form_that_does_not_fit_says_where(
     assert left_in(tmp_path) == []
 
 
+async def test_a_file_that_is_too_large_is_told_what_each_and_all_may_have(http: httpx.AsyncClient) -> None:
+    huge = [("files", ("a", b"x" * 30_001, "image/png"))]
+    [wrong] = (await http.post("/api/v1/albums", headers=KEY, data=TITLE, files=huge)).json()["errors"]
+    assert wrong == {
+        "pointer": "/form/files",
+        "detail": "At most 0.03 MB per file, and 0.06 MB in all, are taken here.",
+        "code": "too-large",
+    }
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "status"),
     [
