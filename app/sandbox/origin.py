@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from app.sandbox import page
+from app.sandbox import page, room
 from app.sandbox.box import Box
 from app.sandbox.claude.api import ClaudeApi
 from app.sandbox.control import Control
@@ -34,7 +34,15 @@ def origin(box: Box, refuse: Callable[[float], Awaitable[None]]) -> ASGIApp:
             *ClaudeApi(box.log, box.references, box.pace).routes(),
             *Uploads(box.files).routes(),
             *queue.routes(),
-        ]
+        ],
+        exception_handlers=dict.fromkeys(room.UNWRITABLE, _broken),
     )
     app.router.redirect_slashes = False
     return Gate(app, box.outage)
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    """As fal does on a bad day: what could not be written down has not happened."""
+    if not room.passes(error):
+        raise error
+    return JSONResponse({"detail": "Internal Server Error"}, 500)

@@ -48,8 +48,11 @@ class Files:
         sha = hashlib.sha256(data).hexdigest()
         if not (self._folder / sha).exists():
             passing = self._folder / f"{sha}.{secrets.token_hex(4)}"
-            passing.write_bytes(data)
-            passing.replace(self._folder / sha)
+            try:
+                passing.write_bytes(data)
+                passing.replace(self._folder / sha)
+            finally:
+                passing.unlink(missing_ok=True)  # half of it on a full disk would make it fuller with every try
         path = path or self.path_for(f"{sha[:2]}/{secrets.token_urlsafe(16)}", content_type, name)
         self._log.add(
             "files",

@@ -1,14 +1,17 @@
 """The queue: a line per account, a bounded number of runs at a time, positions, start timeouts, cancel, and the end.
 
-How a run comes to its outcome is not known here: `work` is handed in. The end is in the log before anybody is told.
+How a run comes to its outcome is not known here: `work` is handed in. The end is in the log before anybody is told;
+while the log cannot be written, the run waits.
 """
 
 import asyncio
 import bisect
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
+from app.sandbox import room
 from app.sandbox.fal import outcomes
 from app.sandbox.fal.outcomes import Outcome
 from app.sandbox.fal.submission import Submission
@@ -80,8 +83,9 @@ class Queue:
             return 200, "OK"
         elapsed = now() - (sub.started or now())
         if not sub.duration or elapsed < sub.duration / 2:  # a run that is more than half done finishes all the same
-            self._runs[sub.id].cancel()
+            run = self._runs[sub.id]
             self._end(sub, outcomes.cancelled())
+            run.cancel()
         return 202, "CANCELLATION_REQUESTED"
 
     async def close(self) -> None:
@@ -111,36 +115,44 @@ class Queue:
         if timer := self._timers.pop(sub.id, None):
             timer.cancel()
         sub.state, sub.started = "running", now()
-        self._log.save(sub)
         self._runs[sub.id] = asyncio.create_task(self._run(sub))
 
     async def _run(self, sub: Submission) -> None:
+        await room.once_there_is_room(lambda: self._log.save(sub))
         try:
             outcome = await self._work(sub)
         except Exception:  # noqa: BLE001 - a mistake of the sandbox must end the request, not the sandbox
-            traceback.print_exc()
+            with suppress(OSError):  # where it goes to may be the disk that is full
+                traceback.print_exc()
             outcome = outcomes.infrastructure_failure(500, "internal_error", "Internal error")
-        self._end(sub, outcome)
+        await room.once_there_is_room(lambda: self._end(sub, outcome))
 
     def _too_late(self, sub: Submission) -> None:
-        if sub.state == "queued":
+        if sub.state != "queued":
+            return
+        try:
             self._end(sub, outcomes.start_timeout())
+        except room.UNWRITABLE as error:
+            if not room.passes(error):
+                raise
+            self._timers[sub.id] = asyncio.get_running_loop().call_later(room.LOOK_AGAIN, self._too_late, sub)
 
     def _end(self, sub: Submission, outcome: Outcome) -> None:
+        """Written down first; when that fails, nothing has changed."""
+        state = "cancelled" if outcome.word == "cancelled" else "completed"
+        ended = replace(sub, state=state, ended=now())
+        self._write_end(ended, outcome)
+        self._log.save(ended)
         line = self._line(sub)
         if sub.state == "queued":
             line.waiting.remove(_place(sub))
-        sub.state = "cancelled" if outcome.word == "cancelled" else "completed"
-        sub.ended = now()
-        self._write_end(sub, outcome)
-        self._log.save(sub)
         self._log.count(f"ended.{outcome.word}")
         line.running.discard(sub.id)
         self._open.pop(sub.id, None)
         self._runs.pop(sub.id, None)
         if timer := self._timers.pop(sub.id, None):
             timer.cancel()
-        self.on_end(sub)
+        self.on_end(ended)
         self._pump(line)
 
     def _write_end(self, sub: Submission, outcome: Outcome) -> None:

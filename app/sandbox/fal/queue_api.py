@@ -121,9 +121,9 @@ class QueueApi:
         )
 
     async def _accept(self, sub: Submission) -> Response:
+        self.queue.add(sub)
         self.log.ordinal += 1
         self.log.count("posts.accepted")
-        self.queue.add(sub)
         position = self.queue.position(sub)
         if "early" in sub.chaos:
             await self._finish_first(sub)

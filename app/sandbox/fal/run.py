@@ -5,10 +5,12 @@ import base64
 import random
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
+from app.sandbox import room
 from app.sandbox.fal import inputs, outcomes, shapes, spells
 from app.sandbox.fal.catalogue import MODELS, Model
 from app.sandbox.fal.chaos import Chaos
@@ -83,7 +85,7 @@ class Workshop:
         made = [one for number in numbers for one in await self.studio.make(replace(order, seed=order.seed + number))]
         await _until(run, run.sub.duration)
         seconds = time.monotonic() - run.began
-        shown = [self._keep(run, given, picture) for picture in made]
+        shown = [await room.once_there_is_room(partial(self._keep, run, given, picture)) for picture in made]
         said = run.words.get("seed", "")
         seed = int(said) if said.isdigit() else order.seed
         facts = shapes.Facts(given.prompt, seed, seconds, order.black, bare="no_size" in run.words)
@@ -113,10 +115,11 @@ class Workshop:
     def _keep(self, run: Run, given: Input, picture: Picture) -> shapes.Shown:
         sub, kind = run.sub, picture.content_type
         life = 0.0 if "gone" in run.words else sub.file_life
-        stored = self.files.keep(picture.data, kind, life=life, request_id=sub.id)
+        with self.log.together():
+            stored = self.files.keep(picture.data, kind, life=life, request_id=sub.id)
+            self._write_down(run, given, picture, stored.sha256)
         self.files.spoil(stored.path, sub.chaos)
         sub.files.append(stored.sha256)
-        self._write_down(run, given, picture, stored.sha256)
         origin = _other_name(sub.origin) if "elsewhere" in run.words else sub.origin
         url = f"{origin}/files/{stored.path}"
         if given.sync_mode:

@@ -107,11 +107,12 @@ class Uploads:
 
     def _fill(self, request: Request, data: bytes) -> Response:
         token = request.path_params["ticket"]
-        ticket = self.tickets.pop(token, None)
+        ticket = self.tickets.get(token)
         if ticket is None:
             return JSONResponse({"detail": "Unknown upload"}, 404)
         path = self.files.path_for(f"up/{token}", ticket.content_type, ticket.name)
         self.files.keep(data, ticket.content_type, ticket.name, ticket.life, path=path)
+        del self.tickets[token]
         return JSONResponse({"url": f"{origin_of(request)}/files/{path}"})
 
     def _may_upload(self, request: Request) -> bool:

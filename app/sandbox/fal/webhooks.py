@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from app.sandbox import room
 from app.sandbox.fal.chaos import Chaos, Letter
 from app.sandbox.fal.keys import Keys
 from app.sandbox.fal.submission import Submission
@@ -54,7 +55,7 @@ class Postman:
     async def _round(self, sub: Submission) -> None:
         plan = self._chaos.letters(sub.chaos)
         if all(letter.once for step in plan for letter in step):
-            self._settle(sub, "lost")
+            await self._settle(sub, "lost")
         for step in plan:
             await asyncio.gather(*(self._deliver(sub, letter) for letter in step))
 
@@ -71,7 +72,7 @@ class Postman:
             await asyncio.sleep(wait)
             pause *= GROWTH
         if not letter.once:
-            self._settle(sub, "done" if 200 <= status < 300 else "lost" if 300 <= status < 400 else "dead")
+            await self._settle(sub, "done" if 200 <= status < 300 else "lost" if 300 <= status < 400 else "dead")
 
     def _seal(self, sub: Submission, letter: Letter) -> tuple[bytes, dict[str, str]]:
         payload, user = payload_of(sub), sub.user
@@ -97,25 +98,26 @@ class Postman:
             status = answer.status_code
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as problem:
             error = f"{type(problem).__name__}: {problem}"
-        self._log.add(
-            "deliveries",
-            request_id=sub.id,
-            time=now(),
-            kind=letter.kind,
-            number=number,
-            url=sub.webhook,
-            timestamp=int(headers["X-Fal-Webhook-Timestamp"]),
-            body_sha256=hashlib.sha256(body).hexdigest(),
-            status=status,
-            error=error,
-            seconds=round(time.monotonic() - began, 4),
-        )
+        entry = {
+            "request_id": sub.id,
+            "time": now(),
+            "kind": letter.kind,
+            "number": number,
+            "url": sub.webhook,
+            "timestamp": int(headers["X-Fal-Webhook-Timestamp"]),
+            "body_sha256": hashlib.sha256(body).hexdigest(),
+            "status": status,
+            "error": error,
+            "seconds": round(time.monotonic() - began, 4),
+        }
+        await room.once_there_is_room(lambda: self._log.add("deliveries", **entry))
         self._log.count("webhook.tries")
         return status
 
-    def _settle(self, sub: Submission, state: str) -> None:
+    async def _settle(self, sub: Submission, state: str) -> None:
         sub.webhook_state = state
-        self._log.change("UPDATE requests SET webhook_state = ? WHERE id = ?", state, sub.id)
+        change = "UPDATE requests SET webhook_state = ? WHERE id = ?"
+        await room.once_there_is_room(lambda: self._log.change(change, state, sub.id))
         self._log.count(f"webhook.{state}")
 
 
