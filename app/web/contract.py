@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from types import NoneType, UnionType
@@ -47,6 +47,13 @@ class Part:
         """Whether a form cannot do without a file."""
         fields = self.model.model_fields.values()
         return any(field.is_required() and "Upload" in str(field.annotation) for field in fields)
+
+    @property
+    def without_files(self) -> Part:
+        """The same as a JSON object sends it, which can hold no file."""
+        fields = self.model.model_fields.items()
+        files = {field.alias or name for name, field in fields if "Upload" in str(field.annotation)}
+        return replace(self, names={name: many for name, many in self.names.items() if name not in files})
 
 
 @dataclass(frozen=True)

@@ -176,8 +176,8 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:g} MB"
 
 
-def refuse_other_media(headers: Mapping[bytes, bytes], wanted: re.Pattern[bytes], name: str) -> None:
+def refuse_other_media(headers: Mapping[bytes, bytes], wanted: re.Pattern[bytes], *names: str) -> None:
     if wanted.match(headers.get(b"content-type", b"")) is None:
-        raise UnsupportedMediaType(f"Send the body as {name}.", headers={"Accept": name})
+        raise UnsupportedMediaType(f"Send the body as {' or '.join(names)}.", headers={"Accept": ", ".join(names)})
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise UnsupportedMediaType("Send the body without a Content-Encoding.")

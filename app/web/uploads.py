@@ -52,7 +52,7 @@ async def read_form(
     if not part.needs_file and JSON_TYPE.match(headers.get(b"content-type", b"")):
         refuse_long(headers, limits.body)
         raw = await read_body(receive, limits.body)
-        form_of_json = collect(part, _pairs_of(strict_json(raw, limits.depth)), "/body")
+        form_of_json = collect(part.without_files, _pairs_of(strict_json(raw, limits.depth)), "/body")
         try:
             yield form_of_json, hashlib.sha256(raw).digest()
         except Problem as problem:  # the handler knows a form; the caller sent a body
@@ -64,7 +64,8 @@ async def read_form(
             )
             raise
         return
-    refuse_other_media(headers, FORM_TYPE, "multipart/form-data")
+    others = () if part.needs_file else ("application/json",)
+    refuse_other_media(headers, FORM_TYPE, "multipart/form-data", *others)
     refuse_long(headers, limits.form, limits.file)
     match = BOUNDARY.match(headers[b"content-type"])
     if match is None:

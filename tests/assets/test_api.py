@@ -42,6 +42,21 @@ async def test_an_upload_is_kept_and_can_be_seen_by_its_addresses(gallery: Galle
     assert small.headers["content-type"] == "image/webp"
 
 
+async def test_what_an_upload_may_be_is_said_for_each_way_of_sending_it(gallery: Gallery) -> None:
+    async with gallery.client() as client:
+        other = await client.post("/api/v1/uploads", content=b"x", headers={"Content-Type": "image/png"})
+        misspelt = await client.post("/api/v1/uploads", json={"urls": ["https://example.org/a.png"]})
+        in_json = await client.post("/api/v1/uploads", json={"files": ["a.png"]})
+        in_a_form = await sent(client, ("a.png", PNG), data={"urls": "https://example.org/a.png"})
+
+    assert (other.status_code, other.headers["accept"]) == (415, "multipart/form-data, application/json")
+    assert other.json()["detail"] == "Send the body as multipart/form-data or application/json."
+    for refused in (misspelt, in_json):
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["detail"] == "Unknown here. Known are: kind, url."
+    assert in_a_form.json()["errors"][0]["detail"] == "Unknown here. Known are: files, kind, url."
+
+
 async def test_files_are_served_so_that_no_browser_runs_them(gallery: Gallery) -> None:
     async with gallery.client() as client:
         asset = (await sent(client, ("a.html", PNG), data={})).json()["data"][0]
