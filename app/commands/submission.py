@@ -24,7 +24,7 @@ STEPS = {"queued": 0, "submitting": 5, "submitted": 10, "running": 20, "storing"
 
 @dataclass(frozen=True)
 class Wanted:
-    prompt: str
+    prompt: str | None
     model: str
     references: tuple[Path, ...]
     n: int
@@ -37,7 +37,7 @@ def make(client: Client, wanted: Wanted) -> int:
     """The exit code: 0 when every job completed, or was only to be sent."""
     if wanted.out is not None:
         require_folder(wanted.out, option="--out")
-    body: dict[str, Any] = {"model": wanted.model, "input": {"prompt": wanted.prompt}}
+    body: dict[str, Any] = {"model": wanted.model, "input": {"prompt": wanted.prompt} if wanted.prompt else {}}
     if wanted.references:
         body["reference_images"] = client.upload(list(wanted.references))
     # Read before the others are sent: the event it is current to comes before all of theirs.

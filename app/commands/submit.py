@@ -11,7 +11,7 @@ MOST_AT_ONCE = 100
 
 
 def submit(  # options of a command line
-    prompt: str,
+    prompt: str | None = None,
     *,
     model: str | None = None,
     ref: list[Path] | None = None,
@@ -26,7 +26,7 @@ def submit(  # options of a command line
     Ends with 0 when all jobs completed, else with 1. Ctrl-C stops the watching, not the jobs.
 
     Args:
-        prompt: What should be seen.
+        prompt: What should be seen. Models that only cut out or enlarge need none.
         model: A model's id, or a role: text_to_image, cutout, ... [default: fal-ai/flux/schnell; with --ref the role
             image_to_image]
         ref: Picture to draw from; may come several times.

@@ -101,6 +101,12 @@ def test_submit_saves_pictures_and_the_lists_show_the_job(dev: tuple[Path, Progr
                       str(next(tmp_path.iterdir())))  # fmt: skip
     assert edited.returncode == 0, edited.stderr
     assert json.loads(edited.stdout)[0]["reference_images"]
+    for none in ((), ("",)):
+        cut = darkroom(folder, "submit", *none, "--model", "cutout", "--ref", str(next(tmp_path.iterdir())))
+        assert cut.returncode == 0, cut.stderr
+    without = darkroom(folder, "submit")
+    assert without.returncode == 2
+    assert "prompt: " in without.stderr
 
 
 def test_a_failed_job_and_a_wrong_model_are_told_in_words(dev: tuple[Path, Program]) -> None:
