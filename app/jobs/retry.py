@@ -89,6 +89,8 @@ async def retry_jobs(
 
 def _refill(tx: Tx, run: RunRow, over: Sequence[JobRow], orders: Sequence[Order]) -> None:
     """The new ones take the slots of the old ones, which no longer count; a run that was complete goes on."""
+    if not orders:
+        return
     failed = sum(job.status is JobStatus.FAILED for job in over)
     for before, order in zip(over, orders, strict=True):
         enqueue(tx, order)  # while the run is paused, dispatch puts it aside until it is resumed
@@ -97,7 +99,7 @@ def _refill(tx: Tx, run: RunRow, over: Sequence[JobRow], orders: Sequence[Order]
     counts = {"the_run": run.id, "seen": run.status, "f": failed, "c": len(over) - failed, "at": tx.now}
     if tx.execute(_UNCOUNT, counts).rowcount != 1:
         raise Moved(run.id)
-    if run.status is RunStatus.COMPLETED and orders:
+    if run.status is RunStatus.COMPLETED:
         event = RunResumed(retried=len(orders))
         values = {"finished_at": None}
         advance(tx, RUN, RunRow, run.id, RunStatus.RUNNING, event, topic_of_run(run), values=values)
