@@ -10,7 +10,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from app.catalog.failures import Code
-from app.core.errors import NotFound
+from app.core.errors import IllegalMove, NotFound
 from app.core.events import Topic
 from app.credits.ledger import Hold, post, void
 from app.jobs.accept import dispatch_task
@@ -62,7 +62,7 @@ async def resume(services: Services, run: RunRow) -> None:
     if run.status is RunStatus.RUNNING:
         return
     if run.status is not RunStatus.PAUSED:
-        raise RUN.refusal(run.status, RunStatus.RUNNING)
+        raise _refusal(run.status, RunStatus.RUNNING)
 
     def resumed(tx: Tx) -> None:
         _give_back_time(tx, run)  # first, since jobs are locked before their run
@@ -158,7 +158,19 @@ async def _legally(services: Services, run: RunRow, to: RunStatus, work: Callabl
     try:
         await services.db.write(work)
     except Moved:
-        raise RUN.refusal((await find(services, run.workspace, run.id)).status, to) from None
+        raise _refusal((await find(services, run.workspace, run.id)).status, to) from None
+
+
+def _refusal(status: RunStatus, to: RunStatus) -> IllegalMove:
+    """A completed run can run again, but only by a retry, which none of the moves here is."""
+    if status is not RunStatus.COMPLETED:
+        return RUN.refusal(status, to)
+    moves = [str(move) for move in RUN.moves(status)]
+    return IllegalMove(
+        "This run has ended: it is completed. `retry-failed` makes its failed and cancelled jobs again.",
+        state=str(status),
+        moves=moves,
+    )
 
 
 async def _jobs(services: Services, run: RunRow, statuses: Sequence[JobStatus]) -> list[JobRow]:

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+import pytest
+
 from tests.stories.desk import LATER, Desk, follow, pointers, problem, taken
 from tests.waiting import until_blocking
 
@@ -96,6 +98,21 @@ def test_the_failed_ones_are_made_again_in_their_slots(desk: Desk) -> None:
         e["type"] for e in desk.events(run=run["id"]) if e["type"].startswith("run.") and "progress" not in e["type"]
     ]
     assert kinds == ["run.created", "run.completed", "run.resumed", "run.completed"]
+
+
+@pytest.mark.parametrize("move", ["resume", "pause", "cancel"])
+def test_a_run_that_has_ended_says_so_and_what_can_still_be_done(desk: Desk, move: str) -> None:
+    run = desk.until(desk.run("one"), "completed")
+    answer = desk.client.post(f"/api/v1/runs/{run['id']}/{move}")
+    assert (answer.status_code, answer.json()["code"], answer.json()["state"]) == (409, "illegal-move", "completed")
+    assert answer.json()["detail"].startswith("This run has ended: it is completed. `retry-failed` makes")
+
+
+def test_a_retry_of_nothing_changes_nothing(desk: Desk) -> None:
+    run = desk.until(desk.run("one"), "completed")
+    answer = desk.client.post(f"/api/v1/runs/{run['id']}/retry-failed")
+    assert (answer.status_code, answer.json()["retried"]) == (202, 0)
+    assert desk.get(f"runs/{run['id']}") == run
 
 
 def test_all_or_nothing_is_paid_as_a_whole(desk: Desk) -> None:
