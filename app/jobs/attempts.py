@@ -160,6 +160,12 @@ async def of_job(session: AsyncSession, job: str) -> Sequence[AttemptRow]:
     return (await session.exec(select(AttemptRow).where(AttemptRow.job == job).order_by(col(AttemptRow.number)))).all()
 
 
+async def at_fal(session: AsyncSession, jobs: Sequence[str]) -> Sequence[AttemptRow]:
+    """The attempts of these jobs that fal has taken and not ended yet."""
+    taken = AttemptRow.status == AttemptStatus.ACCEPTED
+    return (await session.exec(select(AttemptRow).where(col(AttemptRow.job).in_(jobs), taken))).all()
+
+
 async def grace(session: AsyncSession, services: Services, endpoint: str) -> timedelta:
     """How long a request of unknown fate is given before another one may be bought: the start timeout and twice the
     longest run seen for the model lately, at least `grace_least` (`promises.md` D6)."""

@@ -3,9 +3,11 @@ between cancel and finish: whoever is first wins, and the loser says what happen
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import groupby, islice
 from typing import Literal
 
-from sqlalchemy import and_
+from sqlalchemy import and_, bindparam
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
@@ -14,7 +16,7 @@ from app.jobs import attempts
 from app.jobs.endings import cancel as end_cancelled
 from app.jobs.endings import count_ended
 from app.jobs.lifecycle import JOB, JobStatus, RunStatus
-from app.jobs.model import AttemptRow, AttemptStatus, JobRow, ReferenceRow, RunRow
+from app.jobs.model import AttemptRow, JobRow, ReferenceRow, RunRow
 from app.jobs.recall import recall_task
 from app.services import Services
 from app.store.advance import Moved
@@ -23,7 +25,12 @@ from app.store.tasks import Task
 from app.store.write import Tx
 
 _AT_ONCE = 200
+IN_ONE_WRITE = 50
+"""Jobs that are cancelled together: a longer write would hold up those of everybody else."""
+Reason = Literal["asked", "deadline", "run"]
+
 _J = table(JobRow)
+_LOCK = select_columns(_J.c.id).where(_J.c.id.in_(bindparam("ids", expanding=True))).order_by(_J.c.id).with_for_update()
 _HOLDING = (
     select_columns(_J.c.id)
     .join(table(ReferenceRow), table(ReferenceRow).c.job == _J.c.id)
@@ -41,7 +48,7 @@ async def cancel_job(services: Services, workspace: str, job: str) -> JobRow:
     """
     row = await find(services, workspace, job)
     if row.finished_at is None:
-        await _cancelled(services, row, "asked")
+        await cancel_many(services, [row], "asked")
         row = await find(services, workspace, job)
     if row.status is not JobStatus.CANCELLED:
         raise JOB.refusal(row.status, JobStatus.CANCELLED)
@@ -57,31 +64,44 @@ async def find(services: Services, workspace: str, job: str) -> JobRow:
     return row
 
 
-async def cancel_many(services: Services, jobs: list[JobRow], reason: Literal["asked", "deadline", "run"]) -> int:
-    """Cancel those that have not ended by themselves meanwhile; how many."""
-    return sum([await _cancelled(services, job, reason) for job in jobs])
+async def cancel_many(services: Services, jobs: Iterable[JobRow], reason: Reason) -> int:
+    """Cancel those that have not ended by themselves meanwhile, a good number in each write; how many."""
+    ended = 0
+    for _, alike in groupby(sorted(jobs, key=_kind), key=_kind):
+        while together := list(islice(alike, IN_ONE_WRITE)):
+            ended += await _cancelled(services, together, reason)
+    return ended
 
 
-async def _cancelled(services: Services, job: JobRow, reason: Literal["asked", "deadline", "run"]) -> bool:
+def _kind(job: JobRow) -> tuple[str, bool]:
+    """Jobs that a write may cancel together: those of one balance, or of one workspace and no balance."""
+    return job.workspace, job.hold is None
+
+
+async def _cancelled(services: Services, jobs: Sequence[JobRow], reason: Reason) -> int:
     async with services.db.read() as session:
-        sent = await attempts.of_job(session, job.id)
+        at_fal = await attempts.at_fal(session, [job.id for job in jobs])
 
-    def cancelled(tx: Tx) -> None:
-        end_cancelled(tx, job, reason)
-        for attempt in sent:
-            _call_back(tx, attempt)
+    def cancelled(tx: Tx) -> list[JobRow]:
+        if jobs[0].hold is None:  # no balance stands before them: they are locked before their run as well
+            tx.execute(_LOCK, {"ids": [job.id for job in jobs]}).all()
+        return [job for job in jobs if _end(tx, job, reason, at_fal)]
 
+    ended = await services.db.write(cancelled)
+    for job in ended:
+        count_ended(services, job, JobStatus.CANCELLED, reason)
+    return len(ended)
+
+
+def _end(tx: Tx, job: JobRow, reason: Reason, at_fal: Sequence[AttemptRow]) -> bool:
     try:
-        await services.db.write(cancelled)
+        end_cancelled(tx, job, reason)
     except Moved:
         return False  # it ended by itself, which is final
-    count_ended(services, job, JobStatus.CANCELLED, reason)
+    for attempt in at_fal:
+        if attempt.job == job.id:
+            tx.spawn(recall_task(attempt))
     return True
-
-
-def _call_back(tx: Tx, attempt: AttemptRow) -> None:
-    if attempt.status is AttemptStatus.ACCEPTED:
-        tx.spawn(recall_task(attempt))
 
 
 async def sweep_deadlines(services: Services, _task: Task) -> None:

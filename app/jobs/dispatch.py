@@ -68,7 +68,7 @@ class _Sending:
 
 
 async def dispatch(services: Services, task: Task) -> None:
-    """Send the job, unless it has moved on, its run is paused, or fal turns our key away."""
+    """Send the job, unless it has moved on, its run does not run, or fal turns our key away."""
     async with services.db.read() as session:
         job = await session.get(JobRow, task.payload["job"])
         earlier = await attempts.of_job(session, task.payload["job"])
@@ -146,9 +146,10 @@ async def _placed(services: Services, job: JobRow, reference: str) -> str:
 
 
 def _intend(tx: Tx, sending: _Sending) -> bool:
-    """Write down what is about to be sent. False when the job's run is paused: resuming stores a new task."""
+    """Write down what is about to be sent. False when the job's run does not run: resuming stores a new task, and what
+    is left of a run that is over is about to be cancelled."""
     job, attempt = sending.job, sending.attempt
-    if job.run is not None and _paused(tx, job.run):
+    if job.run is not None and _stands_still(tx, job.run):
         tx.finish(sending.task)  # in this very write: resuming, which comes after it, stores a new one
         return False
     look = first_look(sending.services, attempt)
@@ -168,11 +169,11 @@ def _intend(tx: Tx, sending: _Sending) -> bool:
     return True
 
 
-def _paused(tx: Tx, run: str) -> bool:
-    """A run that seems paused is asked again under its row's lock: a resume that is under way is over when this is
+def _stands_still(tx: Tx, run: str) -> bool:
+    """A run that seems to is asked again under its row's lock: a resume that is under way is over when this is
     answered, or comes after us."""
     asked = (_RUN_STATUS, _RUN_STATUS.with_for_update())
-    return all(tx.execute(query, {"the_run": run}).scalar_one() == RunStatus.PAUSED for query in asked)
+    return all(tx.execute(query, {"the_run": run}).scalar_one() != RunStatus.RUNNING for query in asked)
 
 
 def _require_awake(services: Services, attempt: AttemptRow) -> None:

@@ -14,7 +14,7 @@ from app.core.errors import IllegalMove, NotFound
 from app.core.events import Topic
 from app.credits.ledger import Hold, post, void
 from app.jobs.accept import dispatch_task
-from app.jobs.cancel import cancel_many
+from app.jobs.cancel import IN_ONE_WRITE, cancel_many
 from app.jobs.endings import settle_task
 from app.jobs.events import RunCancelled, RunCompleted, RunFailed, RunPaused, RunResumed
 from app.jobs.lifecycle import RUN, UNFINISHED, JobStatus, RunStatus
@@ -88,7 +88,8 @@ def _give_back_time(tx: Tx, run: RunRow) -> None:
 async def cancel(services: Services, run: RunRow) -> None:
     """Cancel the run and every job of it that has not ended. Raises `IllegalMove`.
 
-    The jobs are cancelled at once, and once more by a task, which makes up for a crash in between.
+    From now on nothing of it is sent. The first jobs are cancelled at once, the others by a task, which makes up for a
+    crash in between as well.
     """
 
     def cancelled(tx: Tx) -> None:
@@ -101,7 +102,7 @@ async def cancel(services: Services, run: RunRow) -> None:
 
     if run.status is not RunStatus.CANCELLED:
         await _legally(services, run, RunStatus.CANCELLED, cancelled)
-    await cancel_many(services, await _jobs(services, run, UNFINISHED), "run")
+    await cancel_many(services, await _jobs(services, run, UNFINISHED, most=IN_ONE_WRITE), "run")
 
 
 async def settle_run(services: Services, task: Task) -> None:
@@ -173,10 +174,12 @@ def _refusal(status: RunStatus, to: RunStatus) -> IllegalMove:
     )
 
 
-async def _jobs(services: Services, run: RunRow, statuses: Sequence[JobStatus]) -> list[JobRow]:
+async def _jobs(
+    services: Services, run: RunRow, statuses: Sequence[JobStatus], most: int | None = None
+) -> list[JobRow]:
     async with services.db.read() as session:
         wanted = select(JobRow).where(JobRow.run == run.id, col(JobRow.status).in_(statuses)).order_by(col(JobRow.slot))
-        return list((await session.exec(wanted)).all())
+        return list((await session.exec(wanted.limit(most))).all())
 
 
 def topic_of_run(run: RunRow) -> Topic:

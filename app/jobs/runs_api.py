@@ -59,7 +59,11 @@ async def get_archive(services: Services, principal: Principal, run: str) -> Dow
 
 
 async def cancel_run(services: Services, principal: Principal, run: str) -> RunView:
-    """Cancel a run and every job of it that has not ended"""
+    """Cancel a run and every job of it that has not ended
+
+    The run is over at once and sends nothing more. Of many jobs the last take a moment longer to end: `counts` and
+    `credits` say how far it is.
+    """
     await runs.cancel(services, await runs.find(services, principal.workspace, run))
     return await run_snapshot(services, principal.workspace, run)
 
