@@ -128,13 +128,14 @@ def _note(
 
 async def _estimate(services: Services, attempt: AttemptRow, progress: Progress) -> JobProgress | None:
     """Fal tells a position in its queue and log lines, never a percentage: that comes from the time the model usually
-    takes, and says so."""
+    takes, and says so. A run that is heard of for the first time begins now: time in fal's line is no part of it."""
     if progress.state not in ("queued", "running"):
         return None
     if progress.state == "queued":
         return JobProgress(percent=0, queue_position=progress.position, estimated=True)
     usual = await usual_run(services, attempt.endpoint)
-    so_far = services.clock.now() - (attempt.started_at or attempt.accepted_at or attempt.created_at)
+    now = services.clock.now()
+    so_far = now - (attempt.started_at or now)
     percent = min(95, int(90 * so_far / usual)) if usual else 0
     eta = max(1, round((usual - so_far).total_seconds()))
     return JobProgress(
