@@ -37,6 +37,15 @@ ABOUT = About(
     description=(
         "Submit once, and every image arrives once, is stored once, is paid once, and everyone watching sees it."
     ),
+    tags={
+        "jobs": "Pictures, one request each.",
+        "runs": "Many jobs with one purpose and one budget.",
+        "models": "What can be generated, and what it costs.",
+        "assets": "The pictures themselves, made here or sent in.",
+        "events": "What happens, as it happens or in pages.",
+        "credits": "What may be spent, and what became of it.",
+        "accounts": "Who asks, and with which key.",
+    },
     problems=PROBLEMS,
     failures=tuple((str(code), failure.title, failure.advice) for code, failure in FAILURES.items()),
 )

@@ -94,6 +94,12 @@ def things(service: Service) -> Iterator[Things]:
         yield things
 
 
+def test_the_docs_open_with_the_jobs_and_every_heading_exists() -> None:
+    names = [tag["name"] for tag in document()["tags"]]
+    assert names[:5] == ["jobs", "runs", "models", "assets", "events"]
+    assert all(tag.get("description") for tag in document()["tags"][:7])
+
+
 def test_it_is_committed(described: dict[str, Any]) -> None:
     """If the change was meant to be: python -m app openapi > deploy/openapi.json"""
     assert json.loads((ROOT / "deploy" / "openapi.json").read_text()) == described
