@@ -28,6 +28,7 @@ from app.wiring import services_of
 FAL = "https://queue.fal.run"
 LEAST_ROOM = 1_000_000_000
 SANDBOX_AWAY = "Start it: `darkroom dev`, or `darkroom sandbox`; or look at DARKROOM_FAL_URL."
+NETWORK = "Look at the network, and at https://status.fal.ai"
 MOST_SKEW = 60.0
 """Seconds. Webhooks are believed for 300 s, and presigned addresses of buckets for as little."""
 
@@ -183,6 +184,8 @@ async def _fal(settings: Settings, services: Services) -> str:
     try:
         await services.provider.check()
     except Problem as problem:
+        if settings.fal_url is None and problem.__cause__ is not None:  # it was never reached, so no key was looked at
+            raise Ails(problem.detail, NETWORK) from None
         if settings.fal_url is None:
             raise
         raise Ails(f"{settings.fal_url}: {problem.detail}", SANDBOX_AWAY) from None
@@ -230,7 +233,7 @@ async def _clock(settings: Settings, _services: Services) -> str:
         except httpx.TransportError as error:
             if settings.fal_url:
                 raise Ails(f"{settings.fal_url} does not answer: {error}", SANDBOX_AWAY) from None
-            raise Ails(f"fal does not answer: {error}", "Look at the network, and at https://status.fal.ai") from None
+            raise Ails(f"fal does not answer: {error}", NETWORK) from None
     skew = (datetime.now(UTC) - parsedate_to_datetime(answer.headers["date"])).total_seconds()
     if abs(skew) > MOST_SKEW:
         raise Ails(f"This machine's clock is {skew:+.0f} s off fal's.", "Set it (ntp); webhooks would be refused.")

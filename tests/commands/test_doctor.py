@@ -5,9 +5,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from pydantic import SecretStr
 
+from app.commands.examination import LOOKS, _found
+from app.core.errors import Unavailable
+from app.services import Services
+from app.settings import Settings
 from tests.contracts.redis_server import redis_at_hand
 from tests.running import ROOT, clean_environment, free_port, running, schema_of_its_own
 
@@ -59,6 +66,21 @@ def test_each_failure_says_what_to_do(tmp_path: Path) -> None:
     assert "status.fal.ai" not in found["clock"]["do"]
     assert not data.exists()
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("cause", "named"), [(OSError("Name or service not known"), "network"), (None, "balance")], ids=["away", "refuses"]
+)
+async def test_a_fal_that_was_never_reached_is_no_matter_of_the_key(cause: OSError | None, named: str) -> None:
+    class Fal:
+        async def check(self) -> None:
+            raise Unavailable("fal did not do it.") from cause
+
+    settings = Settings(fal_key=SecretStr("k"), fal_url=None)
+    look, do = LOOKS["fal"]
+    found = await _found("fal", look(settings, cast("Services", SimpleNamespace(provider=Fal()))), do)
+    assert found.state == "fails"
+    assert named in found.do
 
 
 def test_a_folder_of_files_beside_a_shared_database_is_noted(tmp_path: Path) -> None:
