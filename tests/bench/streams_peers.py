@@ -4,6 +4,7 @@ Each answers GET /events with the stream and makes one event of about 230 bytes 
 """
 
 import asyncio
+import itertools
 import logging
 import random
 import sys
@@ -12,12 +13,15 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import uvicorn
 from sqlalchemy import create_engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.accounts.authentication import Authenticator
+from app.accounts.model import KeyRow
 from app.adapters.clock import SystemClock
 from app.core.events import Event, Topic
 from app.rules import Rules
@@ -48,7 +52,7 @@ def darkroom(folder: str) -> ASGIApp:
     """All of ours: an event is committed to disk, read back, encoded and fanned out."""
     path = Path(folder) / "bench.db"
     engine = create_engine(f"sqlite:///{path}")
-    metadata.create_all(engine, [table(EventRow), table(CounterRow)])
+    metadata.create_all(engine, [table(row) for row in (EventRow, CounterRow, KeyRow)])
     engine.dispose()
     hubs: list[Hub] = []
 
@@ -60,7 +64,15 @@ def darkroom(folder: str) -> ASGIApp:
     db = Database(SqliteEngine(path, hooks), hooks)
     hub = Hub(db.read, SystemClock(), Rules())
     hubs.append(hub)
-    streams = Streams(Rules(streams_per_workspace=10_000), random.Random(1))
+    house: Any = SimpleNamespace(db=db, clock=SystemClock())
+    doorkeeper = Authenticator()
+
+    async def ended(readers: Collection[str]) -> Collection[str]:
+        """Asked as the product asks, which lets nobody in here: all may stay."""
+        return await doorkeeper.ended(house, readers) - {*readers}
+
+    streams = Streams(Rules(streams_per_workspace=10_000), random.Random(1), ended=ended)
+    readers = itertools.count()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -75,7 +87,7 @@ def darkroom(folder: str) -> ASGIApp:
         else:
             last = dict(scope["headers"]).get(b"last-event-id")
             feed = await hub.follow("ws", after=last.decode() if last else None)
-            await streams.stream(feed).serve(scope, receive, send)
+            await streams.stream(feed, reader=f"key_{next(readers) % 100}").serve(scope, receive, send)
 
     return app
 
