@@ -95,10 +95,7 @@ def the_bucket_refuses(folder: Path) -> None:
         s3 = boto3.client("s3", endpoint_url=server.endpoint, region_name="us-east-1", **keys)
         with running(folder, speed=50, **given) as service, Desk.open(service) as desk:
             _ready(desk.client)
-            kept = {o["Key"]: s3.get_object(Bucket=BUCKET, Key=o["Key"])["Body"].read() for o in _objects(s3)}
-            for key in kept:
-                s3.delete_object(Bucket=BUCKET, Key=key)
-            s3.delete_bucket(Bucket=BUCKET)
+            kept = _taken_away(s3)
             job = desk.until(desk.order(), "storing")
             _not_ready(desk.client, "storage")
             until_blocking(lambda: [e["data"]["code"] for e in desk.events(types="notice")] == ["storage-away"])
@@ -117,9 +114,28 @@ def the_bucket_refuses(folder: Path) -> None:
             _nothing_lost_nothing_twice(desk, 1)
 
 
-def _objects(s3: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
-    return found
+def _taken_away(s3: Any) -> dict[str, bytes]:
+    """What was in the bucket, which is gone now. The service's probes come and go meanwhile."""
+    lasting = [key for key in _keys(s3) if not key.startswith("probe/")]
+    kept = {key: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in lasting}
+
+    def gone() -> bool:
+        for key in _keys(s3):
+            s3.delete_object(Bucket=BUCKET, Key=key)
+        try:
+            s3.delete_bucket(Bucket=BUCKET)
+        except s3.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+            return False
+        return True
+
+    until_blocking(gone, within=20)
+    return kept
+
+
+def _keys(s3: Any) -> list[str]:
+    return [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())]
 
 
 def fal_answers_500_for_an_hour(folder: Path) -> None:
