@@ -211,6 +211,16 @@ def test_the_events_of_one_job_and_a_pause(studio: Studio) -> None:
     assert_no_gaps(studio.numbers())
 
 
+def test_a_finished_card_never_says_that_nothing_was_paid(studio: Studio) -> None:
+    prompt = "[[slow:10]] paid for"
+    studio.submit(prompt)
+    expect(studio.card(prompt)).to_have_attribute("data-status", re.compile("submitted|running"))
+    studio.page.route("**/api/v1/jobs/job_*", lambda _held: None)  # the rest of the card stays on its way
+    studio.expect_status(studio.card(prompt), "completed")
+    expect(studio.card(prompt)).to_contain_text("1 credit paid")
+    studio.page.unroute_all(behavior="ignoreErrors")
+
+
 def test_an_answer_that_was_lost_does_not_buy_twice(open_studio: OpenStudio) -> None:
     studio = open_studio(tolerated=("net::ERR_FAILED",))
     cut: list[str] = []

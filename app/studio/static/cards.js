@@ -103,6 +103,7 @@ export class Cards {
     if (event.type !== 'job.retrying') job.waits = null;
     if (this.setting.statuses[status].final) {
       job.view.finished_at = event.time;
+      job.view.credits = { held: 0, posted: event.data.credits_posted ?? 0 }; // the card says it before it is loaded anew
       this.#refresh(job);
     }
   }
