@@ -211,6 +211,22 @@ def test_the_events_of_one_job_and_a_pause(studio: Studio) -> None:
     assert_no_gaps(studio.numbers())
 
 
+def test_an_event_says_which_picture_and_leads_to_its_card(open_studio: OpenStudio) -> None:
+    studio = open_studio(viewport={"width": 1440, "height": 500})
+    prompt = "[[refuse]] the one the list speaks of"
+    studio.submit(prompt)
+    studio.expect_status(studio.card(prompt), "failed")
+    job = studio.card(prompt).get_attribute("id")
+    for number in range(4):
+        studio.submit(f"[[refuse]] on top of it, {number}")
+        studio.expect_status(studio.card(f"[[refuse]] on top of it, {number}"), "failed")
+    expect(studio.card(prompt)).not_to_be_in_viewport()
+    told = studio.page.locator(f"#events li[data-job='{job}'] .about")
+    assert set(told.all_inner_texts()) == {prompt}
+    told.first.click()
+    expect(studio.card(prompt)).to_be_in_viewport()
+
+
 def test_a_finished_card_never_says_that_nothing_was_paid(studio: Studio) -> None:
     prompt = "[[slow:10]] paid for"
     studio.submit(prompt)

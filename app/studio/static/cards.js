@@ -19,13 +19,13 @@ export class Cards {
   #offset = 0; // the server's clock minus ours
   #most = MOST; // more when older ones were asked for
 
-  /** `setting` is the job's lifecycle as the server has it; `follow(job|null)`, `reuse(picture)` and `speak(words)` are the page's. */
-  constructor({ list, older, template }, setting, { follow, reuse, speak }) {
+  /** `setting` is the job's lifecycle as the server has it; `follow(job|null)`, `reuse(picture)`, `speak(words)` and `drawn()` are the page's. */
+  constructor({ list, older, template }, setting, { follow, reuse, speak, drawn }) {
     this.list = list;
     this.older = new Older(older, this);
     this.template = template;
     this.setting = setting;
-    this.hooks = { follow, reuse, speak };
+    this.hooks = { follow, reuse, speak, drawn };
     setInterval(() => this.#tick(), 1000);
   }
 
@@ -91,7 +91,12 @@ export class Cards {
   }
 
   name(id) {
-    return shortened(this.#jobs.get(id)?.view.input.prompt ?? id, 60);
+    return this.about(id) || id;
+  }
+
+  /** The first words of its prompt; none where there is no card, or no prompt. */
+  about(id) {
+    return shortened(this.#jobs.get(id)?.view.input.prompt ?? '', 60);
   }
 
   #move(job, event) {
@@ -240,6 +245,7 @@ export class Cards {
     this.#frame = 0;
     for (const job of this.#dirty) this.#show(job);
     this.#dirty.clear();
+    this.hooks.drawn();
     this.list.previousElementSibling.hidden = this.#jobs.size > 0;
   }
 

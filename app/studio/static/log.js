@@ -13,8 +13,10 @@ export class Log {
   #missed = 0;
   #frame = 0;
 
-  constructor({ list, pause, filter, showAll }, chosen) {
+  /** `about` says in a few words what a job's picture is to show, as far as that is known. */
+  constructor({ list, pause, filter, showAll }, chosen, about) {
     this.list = list;
+    this.about = about;
     this.button = pause;
     this.filter = filter;
     pause.addEventListener('click', () => this.#toggle());
@@ -76,7 +78,22 @@ export class Log {
     const there = new Map([...this.list.children].map((li) => [Number(li.dataset.seq), li]));
     const lines = wanted.map((event) => there.get(event.seq) ?? line(event)).reverse();
     hideOutdated(lines);
+    for (const li of lines) this.#tellAbout(li);
     this.list.replaceChildren(...lines);
+  }
+
+  /** Which picture it is about, and the way to its card; a job's first event comes before its words are known. */
+  #tellAbout(li) {
+    const link = li.querySelector('.about');
+    const words = link ? this.about(li.dataset.job) : '';
+    if (!link || link.textContent === words) return;
+    link.textContent = words;
+    link.hidden = !words;
+  }
+
+  /** What is known of the cards has changed. */
+  named() {
+    for (const li of this.list.children) this.#tellAbout(li);
   }
 }
 
@@ -103,5 +120,6 @@ function line(event) {
   if (event.type === 'notice') li.dataset.level = event.data.level;
   const part = (name, words) => Object.assign(document.createElement('span'), { className: name, textContent: words });
   li.append(part('seq', `${event.seq}`), part('said', eventWords(event)), part('type', `${event.type} · ${clock(event.time)}`));
+  if (event.job) li.append(Object.assign(document.createElement('a'), { className: 'about', href: `#${event.job}`, hidden: true }));
   return li;
 }

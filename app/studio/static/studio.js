@@ -61,12 +61,13 @@ function follow(job) {
   else document.querySelector('.log').scrollIntoView({ block: 'nearest' });
 }
 
-const log = new Log({ list: by('events'), pause: by('pause'), filter: document.querySelector('.log .filter'), showAll: by('all-events') }, follow);
+const log = new Log({ list: by('events'), pause: by('pause'), filter: document.querySelector('.log .filter'), showAll: by('all-events') }, follow, (job) => cards.about(job));
 const order = new Order(by('order'), setting, (job) => cards.add(job, { look: true }));
 const cards = new Cards({ list: by('cards'), older: by('older'), template: by('card') }, setting, {
   follow,
   reuse: (picture) => order.reuse(picture),
   speak: (words) => { by('spoken').textContent = words; },
+  drawn: () => log.named(),
 });
 
 const live = new Live(setting.types, {
