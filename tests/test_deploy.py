@@ -1,6 +1,8 @@
 """What a fresh machine is given: two locks that agree with `pyproject.toml` and each other, and scripts that parse."""
 
+import inspect
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -9,9 +11,21 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from app.commands.dev import dev
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+
+
+def test_help_installs_nothing_and_names_every_option(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    for name in ("dev", "venv.sh", "requirements.lock", "requirements-dev.lock"):
+        shutil.copy(ROOT / "deploy" / name, tmp_path / "deploy" / name)
+    told = subprocess.run([tmp_path / "deploy" / "dev", "--help"], capture_output=True, text=True, check=True).stdout
+    assert not (tmp_path / ".venv").exists()
+    options = {f"--{name}" for name in inspect.signature(dev).parameters}
+    assert set(re.findall(r"^  (--[a-z]+)", told, re.MULTILINE)) == options
 
 
 def test_the_locks_name_no_host() -> None:
