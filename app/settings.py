@@ -4,7 +4,7 @@ what it needs. The table in README.md is made from these fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -201,15 +201,17 @@ class Settings(BaseSettings):
 
 
 def read_settings(**given: Any) -> Settings:
-    """The settings from the environment; what is `given` by name goes before it.
+    """The settings from the environment; what is `given` by name, as an option of the command line, goes before it.
 
     Raises:
         SettingsError: something is missing or wrong.
     """
+    given = {name: value for name, value in given.items() if value is not None}
+    options = {variable(name): f"--{name}" for name in given} | {name: f"--{name}" for name in given}
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaints(error))) from None
+        raise SettingsError("\n".join(_complaints(error, options))) from None
 
 
 def variable(name: str) -> str:
@@ -218,9 +220,11 @@ def variable(name: str) -> str:
     return alias if isinstance(alias, str) else f"DARKROOM_{name.upper()}"
 
 
-def _complaints(error: ValidationError) -> Iterator[str]:
-    """Each fault as a line. What was given is not repeated: it may be a secret."""
+def _complaints(error: ValidationError, options: Mapping[str, str]) -> Iterator[str]:
+    """Each fault as a line, under the name by which it was given: an option's or a variable's. What was given is not
+    repeated: it may be a secret."""
     for fault in error.errors(include_input=False, include_url=False):
         said = fault["msg"].removeprefix("Value error, ")
         where = str(fault["loc"][0]) if fault["loc"] else ""
-        yield f"{variable(where) if where in Settings.model_fields else where}: {said}." if where else f"{said}."
+        name = options.get(where) or (variable(where) if where in Settings.model_fields else where)
+        yield f"{name}: {said}." if where else f"{said}."

@@ -12,6 +12,15 @@ from tests.running import settings_from
 PASSWORD = "hunter2hunter2"
 
 
+def test_a_fault_is_told_under_the_name_by_which_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PORT", raising=False)
+    with pytest.raises(SettingsError, match=r"^--port: "):
+        read_settings(port=99_999)
+    monkeypatch.setenv("PORT", "99999")
+    with pytest.raises(SettingsError, match=r"^PORT: "):
+        read_settings()
+
+
 def test_without_any_variable_it_is_one_machine_with_a_folder() -> None:
     settings = settings_from({})
     assert settings.world == "real"
