@@ -132,11 +132,10 @@ def _refuse(answer: httpx.Response) -> NoReturn:
         words = problem["detail"]
     except (ValueError, KeyError):
         raise SettingsError(f"The service answered {answer.status_code}, and nothing that can be read.") from None
-    faults = [
-        f"{_spoken(fault['pointer'])}: {fault['detail']}"
-        for fault in problem.get("errors", ())
-        if fault["detail"] != words
-    ]
+    errors = problem.get("errors", ())
+    faults = [f"{_spoken(fault['pointer'])}: {fault['detail']}" for fault in errors if fault["detail"] != words]
+    if any(words == f"{fault['pointer']}: {fault['detail']}" for fault in errors):  # nothing that the faults do not say
+        raise SettingsError("\n".join(faults))
     raise SettingsError("\n  ".join([words, *faults]))
 
 

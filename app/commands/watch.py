@@ -25,6 +25,8 @@ def watch(what: str | None = None, *, after: int | None = None, json: bool = Fal
 
     if what is not None and not (is_id("job", what) or is_id("run", what)):
         raise SettingsError(f"{what[:40]!r}: that is no id of a job or run.")
+    if after is not None and after < 0:
+        raise SettingsError("--after is the number of an event, 0 or more.")
     kind = (what or "").partition("_")[0]
     path = {"job": f"/api/v1/jobs/{what}/stream", "run": f"/api/v1/runs/{what}/stream"}.get(kind, "/api/v1/events")
     if kind and after is None:

@@ -27,4 +27,5 @@ def test_a_fault_is_named_in_words() -> None:
 
 
 def test_what_is_said_already_is_not_said_again() -> None:
+    assert said("/body/n: Too many", ("/body/n", "Too many"), ("/body/m", "Too few")) == "n: Too many\nm: Too few"
     assert said("There is no such model.", ("/body/model", "There is no such model.")) == "There is no such model."

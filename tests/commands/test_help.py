@@ -3,6 +3,7 @@
 import pytest
 
 from app.__main__ import COMMANDS, build
+from app.settings import SettingsError
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in COMMANDS if name != "sandbox"])
@@ -23,6 +24,12 @@ def test_the_sandbox_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -
 def test_help_is_the_whole_docstring_and_not_its_first_line(capsys: pytest.CaptureFixture[str]) -> None:
     build(asked="verify")(["verify", "--help"], result_action="return_value")
     assert "Ends with 0 when all hold" in " ".join(capsys.readouterr().out.split())
+
+
+def test_watch_refuses_before_it_announces(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingsError, match="--after is the number of an event"):
+        build(asked="watch")(["watch", "--after", "-1"], result_action="return_value")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_flag_that_is_off_is_not_said_to_be_off(capsys: pytest.CaptureFixture[str]) -> None:
