@@ -97,7 +97,7 @@ _ALL = (
         Code.PICTURE_LOST,
         502,
         "The picture was made, but could not be fetched",
-        "Try again: the file could not be downloaded from fal, so the picture has to be made anew.",
+        "Nothing was charged, and what was held is given back. Trying again makes a new picture, which costs again.",
         retryable=True,
     ),
     Failure(

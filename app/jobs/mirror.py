@@ -13,7 +13,7 @@ from typing import Any
 from app.assets.keep import NewAsset, insert_asset, keep, output_id, scratch_folder
 from app.assets.model import AssetKind, AssetRow, Provenance
 from app.assets.names import without_addresses
-from app.catalog.failures import Code
+from app.catalog.failures import FAILURES, Code
 from app.core.errors import Problem
 from app.jobs import attempts, waiting
 from app.jobs.endings import complete, count_ended, fail
@@ -25,6 +25,7 @@ from app.services import Services
 from app.store.tasks import Task
 from app.store.write import Tx
 
+_NO_FILES = "fal's answer held no files."
 _DIRECTION = {Whose.FAL: "in", Whose.STORAGE: "stored"}
 
 
@@ -39,14 +40,14 @@ async def mirror(services: Services, task: Task) -> None:
         try:
             kept.append(await _kept(services, job, attempt, number, str(output["url"])))
         except FetchRefused as error:
-            lost.append(str(error))
+            lost.append(waiting.last_words(Whose.FAL, error))
         except (FetchFailed, Problem) as error:
             trouble = waiting.trouble_of(error)
             services.metrics.count("transfer_failures_total", direction=_DIRECTION[trouble.whose])
             wait = waiting.wait_for(services, task, job, trouble)
             if not waiting.is_over(services, attempt, wait):
                 return await waiting.put_off(services, task, job, wait)
-            lost.append(str(error))
+            lost.append(waiting.last_words(trouble.whose, error))
     await services.db.write(lambda tx: _stored(tx, task, job, kept, lost))
     if kept:
         return count_ended(services, job, JobStatus.COMPLETED)
@@ -100,5 +101,5 @@ def _stored(tx: Tx, task: Task, job: JobRow, kept: list[AssetRow], lost: list[st
         for row in kept:
             insert_asset(tx, row)
     else:
-        fail(tx, job, Code.PICTURE_LOST, lost[0] if lost else "fal's answer held no files.")
+        fail(tx, job, Code.PICTURE_LOST, f"{lost[0] if lost else _NO_FILES} {FAILURES[Code.PICTURE_LOST].advice}")
     tx.finish(task)

@@ -59,6 +59,12 @@ _WORDS = {
 """The notice's code and title, the beginning of the job's note, and what is promised."""
 
 
+_GIVEN_UP = {
+    Whose.FAL: "The picture could not be fetched from fal's file server",
+    Whose.STORAGE: "The picture could not be put into our own storage",
+}
+
+
 @dataclass(frozen=True)
 class Trouble:
     """Why a picture is not ours yet. `away` when that says nothing about the picture: nobody answered, or somebody who
@@ -111,6 +117,11 @@ def is_over(services: Services, attempt: AttemptRow, wait: Wait) -> bool:
         or _lasted(services, wait.since) >= too_long
         or _lasted(services, made_at) >= rules.files_kept
     )
+
+
+def last_words(whose: Whose, error: Exception) -> str:
+    """Why a picture is given up: on whose side it failed, and what was said there."""
+    return f"{_GIVEN_UP[whose]}: {error}"
 
 
 async def put_off(services: Services, task: Task, job: JobRow, wait: Wait) -> None:

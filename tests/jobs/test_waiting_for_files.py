@@ -38,6 +38,7 @@ async def test_our_own_storage_is_waited_for_as_long_as_fal_keeps_the_files(tmp_
             assert home.job(job)["status"] == "storing"
             await _later(home, 2 * HOUR)
             assert await _given_back(home, job) == ("failed", "picture-lost")
+            assert "put into our own storage: " in json.loads(home.job(job)["error"])["detail"]
 
 
 async def test_what_waited_long_for_our_storage_is_not_lost_to_the_first_hiccup_of_fal(tmp_path: Path) -> None:
@@ -66,6 +67,11 @@ async def test_an_answer_that_is_no_is_believed_after_a_few_times(tmp_path: Path
         assert home.job(job)["status"] == "storing"
         await _later(home, 120)
         assert await _given_back(home, job) == ("failed", "picture-lost")
+        assert _told(home, job) == ["files-away"], "while it was waited for"
+        assert json.loads(home.job(job)["error"])["detail"] == (
+            "The picture could not be fetched from fal's file server: The server answered 404. "
+            "Nothing was charged, and what was held is given back. Trying again makes a new picture, which costs again."
+        )
 
 
 async def test_the_owner_is_told_once_in_each_wait_and_the_note_says_what_for(tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ async def test_the_owner_is_told_once_in_each_wait_and_the_note_says_what_for(tm
             await _later(home, 60)
         told = ["files-away", "storage-away"]
         assert (_told(home, job), await _note(home, job)) == (told, "Waiting for our storage, since ")
-        await _later(home, 60)
+        await _later(home, 120)  # a pause of a minute may last half as long again
         assert home.job(job)["status"] == "completed"
         assert (_told(home, job), await _note(home, job)) == (told, "")
 
