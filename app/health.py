@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from app import __version__
 from app.core.errors import Problem, Unavailable
 from app.jobs.housekeeping import fill_gauges
-from app.jobs.outages import check_provider
+from app.jobs.outages import check_provider, is_fresh
 from app.services import Services
 from app.store.schema import check_schema, newest
 from app.web.operation import Answer, Door, Knock, Operation, Reply
@@ -24,7 +24,6 @@ from app.wiring import Wired
 READY_FOR, STORED_FOR, PROVIDED_FOR, MEASURED_FOR = 1.0, 10.0, 15.0, 5.0
 """Seconds an answer is repeated, so that whoever asks often costs little. A probe in a bucket costs money."""
 PATIENCE = 3.0
-LEAST_ROOM = 200_000_000
 NOT_NEEDED = {"bus"}
 """Without it all goes on, only later."""
 
@@ -129,18 +128,13 @@ class Health:
             except Unavailable as away:
                 raise Unavailable(f"Jobs wait for fal and go on by themselves. {away.detail}") from away
 
-        async def room() -> None:
-            free = (await asyncio.to_thread(shutil.disk_usage, services.scratch)).free
-            if free < LEAST_ROOM:
-                raise Unavailable(f"Only {free // 1_000_000} MB are free below {services.scratch}. Make room.")
-
         return {
-            "database": services.db.check,
+            "database": lambda: _check_database(services),
             "migrations": lambda: check_schema(services.db),
             "storage": self._stored,
             "bus": services.bus.check,
             "provider": provider,
-            "room": room,
+            "room": lambda: _check_room(services),
         }
 
     async def _store(self) -> bool:
@@ -163,6 +157,26 @@ class Health:
             if name in NOT_NEEDED:
                 services.metrics.gauge("away", int(not check.ok), what=name)
         return services.metrics.render()
+
+
+async def _check_database(services: Services) -> None:
+    """An empty write finds room on a full disk, so what became of others just now counts as well."""
+    await services.db.check()
+    trouble = services.standing.unwritable.get("database")
+    if trouble and is_fresh(services, trouble, services.rules.heartbeat):
+        raise Unavailable(trouble.detail)
+
+
+async def _check_room(services: Services) -> None:
+    if trouble := await asyncio.to_thread(little_room, services):
+        raise Unavailable(trouble)
+
+
+def little_room(services: Services) -> str:
+    """What to say when the disk is nearly full, or nothing."""
+    free, least = shutil.disk_usage(services.scratch).free, services.rules.least_room
+    said = f"Only {free // 1_000_000} MB are free below {services.scratch}; make room until it is {least // 1_000_000}."
+    return said if free < least else ""
 
 
 async def _trouble(name: str, look: Callable[[], Awaitable[object]]) -> str:

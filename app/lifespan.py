@@ -20,6 +20,7 @@ from app.accounts.workspaces import OtherWorld, claim_world
 from app.assets import OtherStorage, claim_storage
 from app.core.errors import Problem
 from app.feature import Schedule
+from app.jobs.outages import could_not_write
 from app.services import Services
 from app.settings import SettingsError
 from app.store.columns import table
@@ -158,7 +159,7 @@ class Life:
             mourners=self.wired.mourners,
             alone=services.db.dialect == "sqlite",
             dice=services.random,
-            troubled=lambda problem: services.standing.database_failed(services.clock.now(), problem.detail),
+            troubled=lambda problem: could_not_write(services, "database", problem),
         )
         services.metrics.live("tasks_in_hand", lambda: runner.in_hand)
         self._open.callback(services.bus.listen(runner.hear))

@@ -113,6 +113,11 @@ class Rules:
     tasks_kept: float = 7 * 86400.0
     idempotency_kept: float = 24 * 3600.0
 
+    # This machine
+    least_room: int = 200_000_000
+    """Bytes free, below which `/readyz`, `dev` and the page speak up: one result may be so large, and it passes through
+    the disk before it is stored. Work goes on until nothing is left, and waits then."""
+
     # Doors
     body_max_bytes: int = 1_000_000
     json_depth: int = 32

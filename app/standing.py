@@ -13,10 +13,12 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Trouble:
-    """A time during which something did not work, and the last thing that was said about it."""
+    """A time during which something did not work, and the last thing that was said about it. `heard` is `until` by
+    the clock that nobody can set."""
 
     since: datetime
     until: datetime
+    heard: float
     detail: str
 
 
@@ -29,9 +31,9 @@ class Standing:
     waits at `keys_door` for whoever is asking already.
     `refusals` counts what the webhook door turned away since `refusals_since`, by verdict.
     `paces` holds how many seconds a model's runs took lately, and until when that is believed.
-    `failures` counts failed looks in a row at what we depend on; `unwritable` is when the database could not be
-    written, until that has been told. `unsent` counts submissions in a row that found no connection; without further
-    ones that is believed until `unsent_until`, since there may be nothing left to send."""
+    `failures` counts failed looks in a row at what we depend on; `unwritable` is when the database, or the storage for
+    want of room, could not be written, until that has been told. `unsent` counts submissions in a row that found no
+    connection; without further ones that is believed until `unsent_until`, since there may be nothing left to send."""
 
     rejections: int = 0
     rejection: str = ""
@@ -49,7 +51,7 @@ class Standing:
     watched_until: dict[str, datetime] = field(default_factory=dict)
     paces: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
-    unwritable: Trouble | None = None
+    unwritable: dict[str, Trouble] = field(default_factory=dict)
     unsent: int = 0
     unsent_detail: str = ""
     unsent_until: datetime | None = None
@@ -61,9 +63,9 @@ class Standing:
     def unreachable(self, now: datetime, after: int) -> bool:
         return self.unsent >= after and self.unsent_until is not None and now < self.unsent_until
 
-    def database_failed(self, now: datetime, detail: str) -> None:
-        since = self.unwritable.since if self.unwritable else now
-        self.unwritable = Trouble(since, now, detail)
+    def could_not_write(self, what: str, now: datetime, monotonic: float, detail: str) -> None:
+        before = self.unwritable.get(what)
+        self.unwritable[what] = Trouble(before.since if before else now, now, monotonic, detail)
 
     def watched(self, topic: str, now: datetime) -> bool:
         return self.watched_until.get(topic, now) > now

@@ -1,21 +1,30 @@
 """Off the line: is fal there, is the storage there, could the database be written? Operators are told once when one of
-them goes and once when it is back, whichever process noticed; jobs wait meanwhile, and go on as soon as it is back."""
+them goes and once when it is back, whichever process noticed; jobs wait meanwhile, and go on as soon as it is back.
+
+While nothing can be written, nobody can be told; so afterwards operators, and every workspace whose jobs had to wait,
+hear from when to when that was.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 import structlog
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, update
+from sqlalchemy import select as select_columns
+from sqlmodel import col, select
 
 from app.accounts.model import SYSTEM
-from app.core.errors import Problem, Unavailable
+from app.core.errors import Problem, StorageFull, Unavailable
 from app.core.events import Topic
 from app.jobs.events import Notice
+from app.jobs.model import JobRow
 from app.services import Services
+from app.standing import Trouble
 from app.store.columns import table
 from app.store.log import EventRow
 from app.store.tasks import Task, TaskRow
@@ -28,21 +37,30 @@ _SOONER = 10.0
 """Seconds between looks while one fails, so that what waits goes on within half a minute of its return."""
 _PAGE = 1_000
 
+_WORTH_TELLING = 10.0
+"""Seconds that nothing could be written, before those are told who only waited a little longer for their pictures."""
+
 _NAMES = {"provider": "fal", "storage": "The storage"}
+_UNWRITABLE = {
+    "database": ("database-was-away", "The database could not be written"),
+    "storage": ("storage-was-full", "There was no room to store anything"),
+}
 _E = table(EventRow)
-_TOLD = select(_E.c.data).where(_E.c.workspace == SYSTEM, _E.c.type == Notice.type).order_by(_E.c.seq.desc()).limit(100)
+_NOTICES = select_columns(_E.c.data).where(_E.c.workspace == SYSTEM, _E.c.type == Notice.type)
+_TOLD = _NOTICES.order_by(_E.c.seq.desc()).limit(100)
+_TOLD_SINCE = _NOTICES.where(_E.c.time >= bindparam("since"))
 _T = table(TaskRow)
 _DISPATCH = "jobs.dispatch"
 _WAITS = (_T.c.state == "ready", _T.c.last_error.is_not(None), _T.c.due_at > bindparam("now"))
 _PUT_OFF = (
-    select(_T.c.id)
+    select_columns(_T.c.id)
     .where(*_WAITS, _T.c.kind.like("jobs.%"), _T.c.id > bindparam("after"))
     .order_by(_T.c.id)
     .limit(_PAGE)
 )
 _PUT_OFF_BY = {"provider": _PUT_OFF, "storage": _PUT_OFF.where(_T.c.kind != _DISPATCH)}
 """The return of the storage sends nothing sooner than fal has asked for."""
-_NEXT_SENT = select(_T.c.id).where(*_WAITS, _T.c.kind == _DISPATCH).order_by(_T.c.due_at).limit(1)
+_NEXT_SENT = select_columns(_T.c.id).where(*_WAITS, _T.c.kind == _DISPATCH).order_by(_T.c.due_at).limit(1)
 _DUE_NOW = (
     update(_T)
     .where(_T.c.id.in_(bindparam("ids", expanding=True)), _T.c.state == "ready")
@@ -56,10 +74,10 @@ async def look_around(services: Services, task: Task) -> None:
     """Look at what the line depends on."""
     await _look_at(services, "provider", lambda: check_provider(services))
     await _look_at(services, "storage", services.blobs.check)
-    await _tell_of_the_database(services)
+    await _tell_of_what_could_not_be_written(services)
     if services.standing.unreachable(services.clock.now(), services.rules.unreachable_after):
         await services.db.write(_hasten_one)
-    if any(services.standing.failures.values()):
+    if any(services.standing.failures.values()) or services.standing.unwritable:
         soon = services.clock.after(_SOONER)
         await services.db.write(lambda tx: tx.again(task, soon))
 
@@ -89,9 +107,19 @@ async def sent(services: Services) -> None:
         await _back(services, "provider")
 
 
+def could_not_write(services: Services, what: str, problem: Problem) -> None:
+    services.standing.could_not_write(what, services.clock.now(), services.clock.monotonic(), problem.detail)
+
+
+def is_fresh(services: Services, trouble: Trouble, seconds: float) -> bool:
+    """Whether it was last heard of within so many seconds of the service's own pace."""
+    span = services.clock.after(seconds) - services.clock.now()
+    return services.clock.monotonic() < trouble.heard + span.total_seconds()
+
+
 async def _look_at(services: Services, what: str, check: Callable[[], Awaitable[None]]) -> None:
     failures = services.standing.failures
-    trouble = await _trouble(check)
+    trouble = await _trouble(services, check)
     before, failures[what] = failures.get(what), (failures.get(what, 0) + 1 if trouble else 0)
     away = failures[what] >= _BELIEVED_AFTER
     services.metrics.gauge("away", int(away), what=what)
@@ -145,7 +173,7 @@ def _due_now(tx: Tx, ids: Sequence[str]) -> None:
         tx.topics.add("tasks")
 
 
-async def _trouble(check: Callable[[], Awaitable[None]]) -> str:
+async def _trouble(services: Services, check: Callable[[], Awaitable[None]]) -> str:
     """What is wrong, or nothing."""
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -153,6 +181,8 @@ async def _trouble(check: Callable[[], Awaitable[None]]) -> str:
     except TimeoutError:
         return f"No answer within {_PATIENCE:g} s."
     except Problem as problem:
+        if isinstance(problem, StorageFull):
+            could_not_write(services, "storage", problem)
         return problem.detail
     return ""
 
@@ -167,13 +197,62 @@ def _tell(tx: Tx, what: str, notice: Notice) -> bool:
     return news
 
 
-async def _tell_of_the_database(services: Services) -> None:
-    """Afterwards, since nothing could be written meanwhile."""
-    trouble = services.standing.unwritable
-    if trouble is None:
+async def _tell_of_what_could_not_be_written(services: Services) -> None:
+    """Once it is over for good: for as long as a lease nothing has failed, so all that failed has been tried again."""
+    standing, troubles = services.standing, services.standing.unwritable
+    if not troubles or any(is_fresh(services, trouble, services.rules.lease) for trouble in troubles.values()):
         return
-    span = f"From {trouble.since:%H:%M:%S} to {trouble.until:%H:%M:%S} UTC"
-    detail = f"{span}: {trouble.detail} What has waited goes on; nothing was lost."
-    notice = Notice(level="warning", code="database-was-away", title="The database could not be written", detail=detail)
-    await services.db.write(lambda tx: tx.record(notice, Topic(SYSTEM)))
-    services.standing.unwritable = None
+    standing.unwritable = {}
+    try:
+        waited = await _who_waited(services, list(troubles.values()))
+        await services.db.write(lambda tx: _tell_afterwards(tx, troubles, waited))
+    except Problem:
+        standing.unwritable |= troubles
+        raise
+
+
+async def _who_waited(services: Services, troubles: Sequence[Trouble]) -> Sequence[str]:
+    """The workspaces with jobs that were under way when it was over."""
+    least = services.clock.after(_WORTH_TELLING) - services.clock.now()
+    since, until = _span(troubles)
+    if until - since < least:
+        return ()
+    finished, begins = col(JobRow.finished_at), col(JobRow.not_before)
+    under_way = (
+        select(JobRow.workspace)
+        .where(col(JobRow.created_at) <= until)
+        .where(or_(finished.is_(None), finished > until), or_(begins.is_(None), begins <= until))
+        .distinct()
+        .order_by(JobRow.workspace)
+    )
+    async with services.db.read() as session:
+        return (await session.exec(under_way)).all()
+
+
+def _tell_afterwards(tx: Tx, troubles: Mapping[str, Trouble], waited: Sequence[str]) -> None:
+    """Unless another process, which saw the same, has told it already."""
+    since, until = _span(list(troubles.values()))
+    told = {json.loads(data).get("code") for data in tx.execute(_TOLD_SINCE, {"since": since}).scalars()}
+    if told & {_UNWRITABLE[what][0] for what in troubles}:
+        return
+    for what, trouble in troubles.items():
+        code, title = _UNWRITABLE[what]
+        detail = (
+            f"{_between(trouble.since, trouble.until)}: {trouble.detail} What has waited goes on; nothing was lost."
+        )
+        tx.record(Notice(level="warning", code=code, title=title, detail=detail), Topic(SYSTEM))
+    detail = (
+        f"{_between(since, until)} nothing could be written here. Jobs that were under way have waited and go on by "
+        "themselves: no job, no picture and no credit was lost, and nothing is paid twice."
+    )
+    notice = Notice(level="warning", code="jobs-had-to-wait", title="Jobs had to wait", detail=detail)
+    for workspace in waited:
+        tx.record(notice, Topic(workspace))
+
+
+def _span(troubles: Sequence[Trouble]) -> tuple[datetime, datetime]:
+    return min(trouble.since for trouble in troubles), max(trouble.until for trouble in troubles)
+
+
+def _between(since: datetime, until: datetime) -> str:
+    return f"From {since:%Y-%m-%d %H:%M:%S} to {until:%H:%M:%S} UTC"

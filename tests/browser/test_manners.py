@@ -75,6 +75,23 @@ def test_it_works_by_keyboard(studio: Studio) -> None:
     expect(card.get_by_role("button", name="Events")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_disk_without_room_shows_above_the_page_and_goes_again(studio: Studio) -> None:
+    page, banner = studio.page, studio.page.get_by_label("Trouble")
+    state = {"ok": True}
+    page.route("**/readyz", lambda route: route.fulfill(json={"checks": {"room": {"ok": state["ok"]}}}))
+    page.clock.install()
+    page.reload()
+    expect(studio.page.locator("#connection")).to_have_attribute("data-state", "live")
+    expect(banner).to_be_hidden()
+    state["ok"] = False
+    page.clock.run_for(16_000)
+    expect(banner).to_contain_text("Room is short")
+    assert_accessible(page)
+    state["ok"] = True
+    page.clock.run_for(16_000)
+    expect(banner).to_be_hidden()
+
+
 def test_words_of_others_stay_words(service: Service, studio: Studio) -> None:
     with service.client() as client:
         made = client.post(

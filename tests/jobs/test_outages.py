@@ -15,7 +15,7 @@ from app.jobs import outages
 from app.store.columns import table
 from app.store.tasks import Lane, Task, TaskRow
 from app.store.write import Tx
-from tests.home import Home, home_in
+from tests.home import ORDER, Home, home_in
 from tests.waiting import until
 
 NOWHERE = "http://127.0.0.1:9"
@@ -93,6 +93,53 @@ async def test_only_a_return_brings_forward_what_waits_for_it_and_then_all_of_it
         assert _waiting(home) == each - 1
 
 
+@pytest.mark.asyncio
+async def test_whoever_had_to_wait_while_nothing_could_be_written_is_told_once_it_is_over(tmp_path: Path) -> None:
+    async with home_in(tmp_path) as home:
+        services, standing = home.services, home.services.standing
+        now, heard = services.clock.now(), services.clock.monotonic()
+        waits = await home.order()
+        [job] = home.rows("SELECT workspace FROM jobs WHERE id = ?", waits)
+
+        def failed(since: timedelta, until: timedelta, before: float) -> None:
+            for at in (since, until):
+                standing.could_not_write("database", now + at, heard - before, "The disk is full.")
+
+        failed(timedelta(minutes=1), timedelta(minutes=7), services.rules.lease - 10)
+        await outages._tell_of_what_could_not_be_written(services)
+        assert _told(home) == [], "it may go on failing"
+        failed(timedelta(minutes=1), timedelta(minutes=7), services.rules.lease)
+        await outages._tell_of_what_could_not_be_written(services)
+        assert _told_to(home, job["workspace"]) == ["jobs-had-to-wait"]
+        assert sorted(_told(home)) == ["database-was-away", "jobs-had-to-wait"]
+        said = home.rows("SELECT data FROM events WHERE data LIKE '%jobs-had-to-wait%'")[0]["data"]
+        assert f"From {now + timedelta(minutes=1):%Y-%m-%d %H:%M:%S} to {now + timedelta(minutes=7):%H:%M:%S}" in said
+
+        failed(-timedelta(minutes=5), timedelta(minutes=6), 60)  # as another process saw it
+        await outages._tell_of_what_could_not_be_written(services)
+        assert (len(_told(home)), standing.unwritable) == (2, {})
+
+
+@pytest.mark.asyncio
+async def test_a_hiccup_and_a_job_that_is_not_due_yet_are_no_waiting(tmp_path: Path) -> None:
+    async with home_in(tmp_path) as home:
+        services, long_ago = home.services, home.services.clock.monotonic() - 60
+        await home.order()
+        services.standing.could_not_write("database", services.clock.now(), long_ago, "The disk is full.")
+        await outages._tell_of_what_could_not_be_written(services)
+        assert _told(home) == ["database-was-away"]
+
+    async with home_in(tmp_path / "other") as home:
+        services, now = home.services, home.services.clock.now()
+        later = (now + timedelta(hours=1)).isoformat()
+        async with home.client() as web:
+            assert (await web.post("/api/v1/jobs", json=ORDER | {"not_before": later})).status_code == 202
+        for at in (now, now + timedelta(minutes=5)):
+            services.standing.could_not_write("storage", at, long_ago, "The disk is full.")
+        await outages._tell_of_what_could_not_be_written(services)
+        assert _told(home) == ["storage-was-full"]
+
+
 def _put_off(tx: Tx, hours: int) -> None:
     """As after a long outage."""
     tasks = table(TaskRow)
@@ -103,6 +150,11 @@ def _waiting(home: Home, what: str = "dispatch") -> int:
     soon = (home.services.clock.now() + timedelta(minutes=30)).replace(tzinfo=None).isoformat(" ")
     query = "SELECT 1 FROM tasks WHERE kind = ? AND state = 'ready' AND due_at > ?"
     return len(home.rows(query, f"jobs.{what}", soon))
+
+
+def _told_to(home: Home, workspace: str) -> list[str]:
+    rows = home.rows("SELECT data FROM events WHERE type = 'notice' AND workspace = ?", workspace)
+    return [json.loads(row["data"])["code"] for row in rows]
 
 
 def _told(home: Home) -> list[str]:

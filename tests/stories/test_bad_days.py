@@ -67,6 +67,7 @@ def the_disk_is_full(folder: Path) -> None:
         _not_ready(desk.client, "storage")
         _not_ready(desk.client, "room")
         refused = _until_refused(desk)
+        _not_ready(desk.client, "database")
         assert "room" in problem(refused, 507, "storage-full")["detail"]
         answer = desk.client.post("/api/v1/uploads", files={"files": ("a.png", png((900, 900)))})
         problem(answer, 507, "storage-full")
@@ -78,6 +79,8 @@ def the_disk_is_full(folder: Path) -> None:
         assert {desk.ended(job)["status"] for job in jobs} == {"completed"}
         taken(desk.client.post("/api/v1/uploads", files={"files": ("a.png", png((900, 900)))}), 201)
         until_blocking(lambda: "is full" in _said(service).get("database-was-away", ""), within=20)
+        [waited] = [e for e in desk.events(types="notice") if e["data"]["code"] == "jobs-had-to-wait"]
+        assert (waited["job"], "no picture and no credit was lost" in waited["data"]["detail"]) == (None, True)
         _nothing_lost_nothing_twice(desk, len(jobs))
 
 

@@ -6,6 +6,7 @@ import { Live } from './live.js';
 import { Log } from './log.js';
 import { Order } from './order.js';
 import { showToast } from './toasts.js';
+import { watchTroubles } from './troubles.js';
 import { clock } from './words.js';
 
 const by = (id) => document.getElementById(id);
@@ -86,5 +87,6 @@ const live = new Live(setting.types, {
   },
 });
 
+watchTroubles(by('troubles'));
 live.begin(JSON.parse(by('snapshot').textContent));
 order.begin().catch((error) => showToast(by('toasts'), { level: 'error', title: 'The models could not be loaded', detail: `${error.message} Reload the page.` }));
