@@ -111,7 +111,7 @@ def services_of(settings: Settings, base_url: str, features: tuple[Feature, ...]
         ),
         provider=failpoints.watch("Provider", _provider(settings, rules)),
         vision=failpoints.watch("Vision", _vision(settings)),
-        blobs=failpoints.watch("Blobs", _blobs(settings, secret, clock)),
+        blobs=failpoints.watch("Blobs", _blobs(settings, secret, clock, rules)),
         fetcher=failpoints.watch("Fetcher", GuardedFetcher(result_origin=settings.fal_url)),
         darkroom=WorkerProcesses(max_pixels=rules.upload_max_pixels, made_max_pixels=rules.result_max_pixels),
         bus=bus,
@@ -235,9 +235,9 @@ def _vision(settings: Settings) -> Vision:
     return ClaudeVision(key, model=settings.claude_model, base_url=settings.anthropic_base_url)
 
 
-def _blobs(settings: Settings, secret: bytes, clock: SystemClock) -> Blobs:
+def _blobs(settings: Settings, secret: bytes, clock: SystemClock, rules: Rules) -> Blobs:
     if settings.bucket is None:
-        return DiskBlobs(_folder(settings.files), secret, clock.now)
+        return DiskBlobs(_folder(settings.files), secret, clock.now, rules.least_room)
     from app.adapters.s3 import Bucket, S3Blobs
 
     assert settings.s3_access_key_id

@@ -41,7 +41,7 @@ class DiskBlobs:
         root: Path,
         secret: bytes,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        least_room: int = 200_000_000,
+        least_room: int = 0,
     ) -> None:
         self._root = root.resolve()
         self._incoming = self._root / ".incoming"

@@ -14,6 +14,7 @@ from app.accounts.page import signin_link
 from app.commands.address import KeptAddress
 from app.commands.fal_in_a_box import Box
 from app.commands.playground import open_playground
+from app.health import little_room
 from app.lifespan import Life
 from app.main import listen, serve
 from app.settings import Settings
@@ -67,7 +68,8 @@ async def _welcome(life: Life, notes: tuple[str, ...]) -> None:
         f"-H 'Prefer: wait=60' -d {shlex.quote(json.dumps(BODY))}"
     )
     where = f"the sandbox at {settings.fal_url}" if settings.fal_url else "fal.ai, for real money"
-    remarks = "".join(f"\n  {note}" for note in notes)
+    warnings = filter(None, [little_room(services)])
+    remarks = "".join(f"\n  {note}" for note in (*notes, *warnings))
     print(
         f"""
   Darkroom runs. Pictures come from {where}; everything is kept in {settings.home}.{remarks}

@@ -17,6 +17,7 @@ import pytest
 from app.__main__ import build
 from app.settings import SettingsError
 from tests.running import ROOT, Program, clean_environment
+from tests.small_disk import small_disk
 from tests.waiting import until_blocking
 
 
@@ -242,6 +243,13 @@ def test_what_is_for_its_own_sandbox_is_refused_where_it_starts_none(
     words = ["dev", *option, *(["--real"] if why == "--real" else [])]
     with pytest.raises(SettingsError, match=f"{option[0]} is for the local fal .* with {why}"):
         build()(words, result_action="return_value")
+
+
+def test_a_disk_without_room_is_warned_of_in_the_welcome(dev: tuple[Path, Program], tmp_path: Path) -> None:
+    with small_disk(tmp_path / "data", size="6m"), developing(tmp_path) as program:
+        [warning] = [line for line in program.text().splitlines() if "MB are free" in line]
+        assert re.fullmatch(r"  Only \d MB are free below \S+; make room until it is 200\.", warning)
+    assert "MB are free" not in dev[1].text()
 
 
 def test_without_an_instance_the_commands_say_whom_to_ask(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert f"at most | {connections} | {connections} |" in sizes
     assert f"{rules.streams_open:,}, and {rules.streams_per_workspace:,} for one workspace" in sizes
     assert f"| tasks at once | none | {rules.tasks_at_once} |" in sizes
+    assert f"| `room` | less than {rules.least_room // 1_000_000} MB (" in TEXT
+    assert f"or less than {rules.least_room // 1_000_000} MB are free where the files are" in TEXT
     hours, days = rules.files_fetched_within / 3600, rules.files_kept / 86400
     assert f"for {hours:g} hours, while our storage is away for {days:g} days" in TEXT
     assert f"the answer is no up to {rules.transfer_tries} times" in TEXT
