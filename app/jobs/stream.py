@@ -159,10 +159,10 @@ async def _page(services: Services, workspace: str, query: EventsQuery, last_eve
     after = number(_after(query, last_event_id)) or 0
     wanted = Filter(query.job, query.run, frozenset(query.types))
     async with services.db.read() as session:
-        found = await read_page(session, workspace, after, query.limit + 1, wanted)
         newest, trimmed = await extent_of(session, workspace)
-    if after > newest:
-        raise beyond("/query/after" if last_event_id is None else "/header/last-event-id", newest)
+        if after > newest:  # asked first: a header may hold a number that no database does
+            raise beyond("/query/after" if last_event_id is None else "/header/last-event-id", newest)
+        found = await read_page(session, workspace, after, query.limit + 1, wanted)
     shown = [
         EventView(seq=e.seq, type=e.type, time=e.time, job=e.job, run=e.run, data=e.data) for e in found[: query.limit]
     ]
