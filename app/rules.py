@@ -98,6 +98,8 @@ class Rules:
     stream_comment_every: float = 15.0
     stream_rotate_after: float = 600.0
     stream_send_within: float = 5.0
+    stream_held: int = 65_536
+    """Bytes the kernel may hold for one reader (it allows itself twice as many): some hundred events."""
     stream_recheck_every: float = 60.0
     streams_per_workspace: int = 1000
     """Open at a time, in each process: one workspace's forgotten readers must not take the sockets of the others."""

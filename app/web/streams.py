@@ -26,7 +26,7 @@ from app.web.drive import begin
 from app.web.frames import COMMENT, GREETING, HEADERS, closed, come_back
 from app.web.places import Places
 from app.web.rollcall import Ended, RollCall
-from app.web.straight import Straight
+from app.web.straight import Straight, keep_short, sever
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class EventStream:
         streams.add(self)
         self._send = send
         self._serving = asyncio.current_task()
-        self._transport = (scope.get("extensions") or {}).get(TRANSPORT)
+        self._transport = keep_short((scope.get("extensions") or {}).get(TRANSPORT), rules.stream_held)
         self._quiet = rules.stream_comment_every * streams.chance.uniform(0.8, 1.0)
         self._rotate_at = streams.now + rules.stream_rotate_after * streams.chance.uniform(0.8, 1.2)
         self._review_at = streams.now + rules.stream_recheck_every * streams.chance.random()
@@ -287,7 +287,7 @@ class EventStream:
         self._finished = self._severed = True
         self._sending_since = None
         if self._transport is not None:
-            self._transport.abort()
+            sever(self._transport)
         elif self._serving is not None:
             self._serving.cancel()
 

@@ -230,6 +230,18 @@ async def test_a_reader_who_takes_nothing_is_cut_and_the_others_are_served(
             assert not caplog.records
 
 
+async def test_the_kernel_does_not_hide_that_somebody_reads_nothing() -> None:
+    """Left alone it would take in all of this and more. Once cut off, he is told, and nothing is kept for him."""
+    house = House(QUICK)
+    async with serving(house) as port, subscribed(port, window=4096) as deaf:
+        await until(lambda: len(house.streams) == 1)
+        house.hand(*(event(n, 2000) for n in range(1, 501)))
+        await until(lambda: house.counted["stream_cut"])
+
+        with pytest.raises(ConnectionResetError):
+            await deaf.until_over()
+
+
 async def test_a_reader_who_is_only_slow_gets_everything_once() -> None:
     house = House()
     async with serving(house, send_buffer=4096) as port, subscribed(port, window=4096) as slow:
