@@ -26,6 +26,7 @@ from tests.proof.racing import prove_races
 from tests.proof.restore_drill import prove_restore_drill
 from tests.proof.scoreboard import Effort, Proof, Score, render
 from tests.proof.simulation import prove_simulation
+from tests.proof.slow import prove_slow
 from tests.proof.streams import prove_streams
 from tests.proof.sweep import prove_sweep
 from tests.proof.synced import prove_synced
@@ -46,6 +47,7 @@ PROOFS: Mapping[str, Proof] = {
     "synced": prove_synced,
     "door": prove_door,
     "streams": prove_streams,
+    "slow": prove_slow,
     "upgrade": prove_upgrade,
     "restore_drill": prove_restore_drill,
 }

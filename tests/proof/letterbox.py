@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nacl.signing import SigningKey
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from tests.bench import letters
 from tests.bench.row_http import Attempt, our_attempts
@@ -27,9 +29,17 @@ class Letterbox:
         """Signed now; good for five minutes."""
         return letters.completion(attempt.path, attempt.request_id, self.signer)
 
+    def newest_event(self) -> int:
+        """Its number, in the one workspace there is."""
+        assert self.service.settings
+        engine = create_engine(self.service.settings.database, poolclass=NullPool)
+        with engine.connect() as connection:
+            newest = connection.execute(text("SELECT max(seq) FROM counters")).scalar_one()
+        return int(newest)
+
 
 @contextmanager
-def letterbox(folder: Path, waiting: int, *, code: Path = ROOT) -> Iterator[Letterbox]:
+def letterbox(folder: Path, waiting: int = 0, *, code: Path = ROOT) -> Iterator[Letterbox]:
     """`code` is the root of the tree whose service it is."""
     signer = SigningKey.generate()
     folder.mkdir(parents=True)
@@ -43,4 +53,4 @@ def letterbox(folder: Path, waiting: int, *, code: Path = ROOT) -> Iterator[Lett
             service.start()
             assert service.process
             server = Server(service.process.pid, service.port, service.settings.database, service.key, service)
-            yield Letterbox(service, signer, our_attempts(server, waiting))
+            yield Letterbox(service, signer, our_attempts(server, waiting) if waiting else [])
