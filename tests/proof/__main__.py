@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tests.proof.chaos import prove_chaos
 from tests.proof.clocks import prove_clocks
 from tests.proof.disk import prove_disk
 from tests.proof.door import prove_door
@@ -40,6 +41,7 @@ PROOFS: Mapping[str, Proof] = {
     "sweep": prove_sweep,
     "kills": prove_kills,
     "many": prove_many,
+    "chaos": prove_chaos,
     "postgres_chaos": prove_postgres_chaos,
     "outages": prove_outages,
     "disk": prove_disk,
