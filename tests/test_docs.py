@@ -18,6 +18,7 @@ from app.metrics import COUNTERS, DURATIONS, GAUGES
 from app.sandbox.fal.spells import MEANINGS
 from app.settings import Settings, variable
 from app.wiring import FEATURES, PROBLEMS
+from tests.proof.__main__ import PROOFS
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- begin (?P<name>[a-z:]+) -->\n(?P<body>.*?)<!-- end (?P=name) -->", re.DOTALL)
@@ -112,3 +113,21 @@ def test_the_map_of_the_house_has_every_room() -> None:
     rooms = {name for line in house.splitlines() for name in re.findall(r"\w+", re.match(r"(.*\S) {2,}", line)[1])}  # type: ignore[index]
     there = {path.stem for path in (ROOT / "app").glob("[a-z]*") if path.is_dir() or path.suffix == ".py"}
     assert rooms - {"workflows"} == there - {"workflows"}
+
+
+def test_what_the_page_of_proofs_names_is_there() -> None:
+    page = (ROOT / "tests" / "README.md").read_text()
+    tests = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", page)
+    assert [name for name in tests if not _is_a_test(*name)] == []
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "| `" in line]
+    at_length = {name for row in rows for name in re.findall(r"`(\w+)`", row[2])}
+    assert at_length | {"planted", "restore_drill"} == set(PROOFS)
+    assert re.findall(r"^\| ([LI]\d+)\. ", page, re.MULTILINE) == [
+        *(f"L{n}" for n in range(1, 11)),
+        *(f"I{n}" for n in range(1, 27)),
+    ]
+
+
+def _is_a_test(file: str, name: str) -> bool:
+    path = ROOT / file if file.startswith("tests/") else ROOT / "tests" / file
+    return path.is_file() and (not name or re.search(rf"def {name}\(", path.read_text()) is not None)
