@@ -21,6 +21,7 @@ from tests.proof.kills import prove_kills
 from tests.proof.many import prove_many
 from tests.proof.modelling import prove_model
 from tests.proof.outages import prove_outages
+from tests.proof.overload import prove_overload
 from tests.proof.planted import prove_planted
 from tests.proof.postgres_chaos import prove_postgres_chaos
 from tests.proof.racing import prove_races
@@ -50,6 +51,7 @@ PROOFS: Mapping[str, Proof] = {
     "door": prove_door,
     "streams": prove_streams,
     "slow": prove_slow,
+    "overload": prove_overload,
     "upgrade": prove_upgrade,
     "restore_drill": prove_restore_drill,
 }

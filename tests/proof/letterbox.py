@@ -15,8 +15,11 @@ from sqlalchemy.pool import NullPool
 
 from tests.bench import letters
 from tests.bench.row_http import Attempt, our_attempts
-from tests.bench.servers import Server, endow, key_set
+from tests.bench.servers import Server, key_set
+from tests.inside import newcomer
 from tests.running import ROOT, Sandbox, Service, running
+
+_CREDITS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def letterbox(folder: Path, waiting: int = 0, *, code: Path = ROOT) -> Iterator[
         with running(folder, sandbox=fal, start=False, **extra) as service:  # type: ignore[arg-type]
             assert service.settings
             service.code = code
-            endow(service.settings.database)
+            service.key = newcomer(service.settings, _CREDITS)
             service.start()
             assert service.process
             server = Server(service.process.pid, service.port, service.settings.database, service.key, service)
