@@ -29,6 +29,7 @@ from tests.proof.restore_drill import prove_restore_drill
 from tests.proof.scoreboard import Effort, Proof, Score, render
 from tests.proof.simulation import prove_simulation
 from tests.proof.slow import prove_slow
+from tests.proof.soak import prove_soak
 from tests.proof.streams import prove_streams
 from tests.proof.sweep import prove_sweep
 from tests.proof.synced import prove_synced
@@ -52,6 +53,7 @@ PROOFS: Mapping[str, Proof] = {
     "streams": prove_streams,
     "slow": prove_slow,
     "overload": prove_overload,
+    "soak": prove_soak,
     "upgrade": prove_upgrade,
     "restore_drill": prove_restore_drill,
 }
