@@ -34,6 +34,7 @@ MEANT = {
     "POST /api/v1/runs": "the same, and the ceiling has to cover the jobs",
     "POST /api/v1/uploads": "bytes have to be a picture",
     "POST /api/v1/keys": "it must not expire in the past",
+    "GET /api/v1/events": "the place to go on from has to be in the log",
     "GET /signin": "a ticket works once, and none can be made up",
 }
 """What fits the schema here may still be refused, for what it means."""

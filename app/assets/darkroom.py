@@ -32,7 +32,8 @@ class WorkerProcesses:
     """A `Darkroom` of at most `size` processes, each started when first needed and kept warm.
 
     `max_pixels` bounds what strangers send in, `made_max_pixels` what a model made: an upscaler's result may be large.
-    `memory` is the address space of each in bytes; `seconds` how long a picture may take.
+    `memory` is the address space of each in bytes; `seconds` how long a picture may take: whoever sends
+    it in is answered within ten (promise I19).
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class WorkerProcesses:
         made_max_pixels: int | None = None,
         size: int = 2,
         memory: int = 1 << 30,
-        seconds: float = 10.0,
+        seconds: float = 8.0,
     ) -> None:
         self._max_pixels = max_pixels
         self._made_max_pixels = made_max_pixels or max_pixels
