@@ -89,7 +89,7 @@ def _soaked(kind: str, seconds: int, readers: int, dice: Random, folder: Path) -
         looks = _watched(service, crowd, seconds)
         wrong = list[str]()
         crowd.until(crowd.orders_answered, within=30)
-        until_quiet(service, within=120)
+        until_quiet(service, within=max(120, seconds))
         if missed := sum(reader.missed + reader.again for reader in crowd.readers):
             wrong.append(f"readers missed events or heard them again {missed} times")
         if odd := {status: n for status, n in crowd.answered.items() if status != 202}:
