@@ -17,6 +17,7 @@ from tests.proof.chaos import prove_chaos
 from tests.proof.clocks import prove_clocks
 from tests.proof.disk import prove_disk
 from tests.proof.door import prove_door
+from tests.proof.flooded import prove_flooded
 from tests.proof.kills import prove_kills
 from tests.proof.many import prove_many
 from tests.proof.modelling import prove_model
@@ -50,6 +51,7 @@ PROOFS: Mapping[str, Proof] = {
     "clocks": prove_clocks,
     "synced": prove_synced,
     "door": prove_door,
+    "flooded": prove_flooded,
     "streams": prove_streams,
     "slow": prove_slow,
     "overload": prove_overload,
