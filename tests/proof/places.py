@@ -106,6 +106,7 @@ NOT_REACHED = {
     "outages.record": "only when fal is away for long; test_outages.py sends it away, and what else jobs need",
     "outages.again": "the same",
     "outages._tell": "the same",
+    "outages._tell_afterwards": "the same; tests/jobs/test_outages.py ends an outage of the database",
     "outages._hasten_page": "the same",
     "outages._hasten_one": "the same",
     "lifespan.database_now": "only where processes share a database; test_clocks.py has them disagree",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 
@@ -42,7 +42,7 @@ class Score:
         return f"{len(self.violations)} VIOLATIONS" if self.violations else "holds"
 
     def line(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(replace(self, counts=dict(self.counts))))  # `asdict` turns a Counter inside out
 
 
 Proof = Callable[[Effort, Path], Iterator[Score]]
